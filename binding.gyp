@@ -1,0 +1,26 @@
+{
+  "targets": [
+    {
+      "target_name": "shardfetch",
+      "sources": [
+        "native/addon.cpp",
+        "native/instance.cpp",
+        "native/socket.cpp",
+        "native/address.cpp",
+        "native/poller.cpp",
+        "native/loop_watch.cpp",
+        "native/resolver.cpp",
+        "native/old_systems.cpp",
+      ],
+      "include_dirs": ["<!(node -p \"require('node-addon-api').include_dir\")"],
+      "defines": ["NAPI_VERSION=9", "NODE_ADDON_API_DISABLE_DEPRECATED", "NAPI_DISABLE_CPP_EXCEPTIONS"],
+      "cflags!": ["-O3"],
+      "cflags": ["-O2", "-Wall", "-Wextra", "-fvisibility=hidden"],
+      "cflags_cc!": ["-std=gnu++17", "-std=gnu++20"],
+      "cflags_cc": ["-std=c++20", "-fvisibility-inlines-hidden"],
+      # nodelete: Node unmaps an addon with the last worker that loaded it, while a libuv close callback or a thread in
+      # getaddrinfo may still have to run its code.
+      "ldflags": ["-Wl,-z,nodelete"],
+    }
+  ]
+}

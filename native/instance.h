@@ -1,0 +1,92 @@
+// What one environment (the main thread, or one worker) owns of this addon: every descriptor it made, its pollers and
+// resolvers, and the two buffers that bytes pass through. There is no other state: no globals, nothing shared between threads.
+//
+// The instance dies with its environment, however that ends, and closes all that is left. It knows nothing of what the
+// descriptors are for.
+#pragma once
+
+#include <napi.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <unordered_map>
+#include <vector>
+
+namespace shardfetch {
+
+class Poller;
+class Resolver;
+
+// Bytes of `readBuffer` and of `writeBuffer`. Two default Linux pipe or socket reads fit; larger costs cache and wins nothing.
+inline constexpr size_t kBufferBytes = 128 * 1024;
+
+// Memory that JavaScript sees and the kernel writes to. Only arrays made here are kept by address: one made elsewhere could
+// be transferred to another thread and leave the address pointing into that thread's memory.
+class SharedArray {
+ public:
+  void allocate(napi_env env, napi_typedarray_type type, size_t element_bytes, size_t length);
+  void release();
+  bool allocated() const { return reference_ != nullptr; }
+  napi_value value() const;
+  uint8_t* data() const { return static_cast<uint8_t*>(data_); }
+
+ private:
+  napi_env env_ = nullptr;
+  napi_ref reference_ = nullptr;
+  void* data_ = nullptr;
+};
+
+class Instance {
+ public:
+  explicit Instance(napi_env env);
+  ~Instance();
+  Instance(const Instance&) = delete;
+  Instance& operator=(const Instance&) = delete;
+
+  napi_env env() const { return env_; }
+
+  // Sockets. A descriptor that this environment did not open is never read, written, watched or closed by it.
+  void adopt_socket(int descriptor) { adopt(descriptor, Kind::kSocket); }
+  bool owns_socket(int descriptor) const { return kind_of(descriptor) == Kind::kSocket; }
+  int close_socket(int descriptor);
+
+  // What a poller may watch: sockets and the eventfds of resolvers.
+  bool owns_watchable(int descriptor) const { return kind_of(descriptor) != Kind::kNone; }
+  // Which poller (its descriptor, or -1) last began to watch an owned descriptor: whether epoll must add or modify.
+  int& watcher_of(int descriptor) { return slots_[static_cast<size_t>(descriptor)].watcher; }
+
+  // Null when the descriptor is no poller or resolver of this environment (or no longer one).
+  Poller* poller(int descriptor) const;
+  Resolver* resolver(int descriptor) const;
+  void adopt_poller(std::unique_ptr<Poller> poller);
+  void adopt_resolver(std::unique_ptr<Resolver> resolver);
+  void close_poller(int descriptor);
+  void close_resolver(int descriptor);
+
+  SharedArray read_buffer;
+  SharedArray write_buffer;
+
+ private:
+  enum class Kind : uint8_t { kNone, kSocket, kResolver };
+
+  // Indexed by descriptor: they are small and dense.
+  struct Slot {
+    Kind kind = Kind::kNone;
+    int watcher = -1;
+  };
+
+  Kind kind_of(int descriptor) const {
+    const auto index = static_cast<size_t>(descriptor);  // a negative one becomes huge
+    return index < slots_.size() ? slots_[index].kind : Kind::kNone;
+  }
+  void adopt(int descriptor, Kind kind);
+  void disown(int descriptor) { slots_[static_cast<size_t>(descriptor)] = Slot{}; }
+
+  napi_env env_;
+  std::vector<Slot> slots_;
+  std::unordered_map<int, std::unique_ptr<Poller>> pollers_;
+  std::unordered_map<int, std::unique_ptr<Resolver>> resolvers_;
+};
+
+}  // namespace shardfetch
