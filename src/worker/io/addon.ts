@@ -1,0 +1,71 @@
+/**
+ * The native addon as it is: its functions and their types, loaded on first use. What the engine sees is `native-io.ts` and
+ * `epoll-poller.ts`; nothing else imports this.
+ *
+ * An environment (main thread or worker) that loads it owns every descriptor it makes, and they end with it.
+ */
+
+import { createRequire } from 'node:module';
+import { fileURLToPath } from 'node:url';
+import type { AddressFamily } from './io.ts';
+
+/** Descriptors and events are int32; every number that can fail is a negative errno then. See `io.ts` for what each promises. */
+export interface Addon {
+  now(): number;
+  open(family: AddressFamily): number;
+  connect(socket: number, family: AddressFamily, address: string, port: number): number;
+  connectResult(socket: number): number;
+  read(socket: number): number;
+  readInto(socket: number, target: Uint8Array, offset: number, length: number): number;
+  write(socket: number, offset: number, length: number): number;
+  writeFrom(socket: number, source: Uint8Array, offset: number, length: number): number;
+  close(socket: number): number;
+  remoteAddress(socket: number): string;
+  /** Where `read` and `write` find their bytes: the same two arrays at every call. */
+  buffers(): { readonly read: Uint8Array; readonly write: Uint8Array };
+
+  pollerOpen(): { readonly descriptor: number; readonly events: Int32Array } | number;
+  pollerWatch(poller: number, socket: number, what: number, tag: number): number;
+  pollerWait(poller: number, timeoutMs: number): number;
+  pollerStart(poller: number, onReady: () => void): number;
+  pollerStop(poller: number): number;
+  pollerSetReferenced(poller: number, referenced: boolean): number;
+  pollerClose(poller: number): void;
+
+  resolverOpen(): number;
+  resolverResolve(resolver: number, host: string, family: 0 | 4 | 6): number;
+  resolverTake(resolver: number): AddonAnswer | null;
+  resolverClose(resolver: number): void;
+
+  fileLimit(): number;
+}
+
+/** A `ResolveAnswer` with the errno that EAI_SYSTEM leaves open, or 0. */
+export interface AddonAnswer {
+  readonly lookup: number;
+  readonly status: number;
+  readonly statusName: string;
+  readonly systemError: number;
+  readonly addresses: readonly string[];
+}
+
+/** The package's own folder, three above this file both in src/ and in dist/. */
+const packageRoot = fileURLToPath(new URL('../../../', import.meta.url));
+
+let loaded: Addon | undefined;
+
+/** Throws an Error that says which command to run, when there is no addon or this system cannot load it. */
+export function addon(): Addon {
+  loaded ??= load();
+  return loaded;
+}
+
+function load(): Addon {
+  try {
+    const nodeGypBuild: (root: string) => Addon = createRequire(import.meta.url)('node-gyp-build');
+    return nodeGypBuild(packageRoot);
+  } catch (cause) {
+    const command = 'npm rebuild shardfetch (in a checkout of shardfetch: npm run build:native)';
+    throw new Error(`shardfetch cannot load its native addon; to build it, run: ${command}`, { cause });
+  }
+}
