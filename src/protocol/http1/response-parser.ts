@@ -33,7 +33,7 @@
 
 import { type TransferCode, TransferError } from '../errors.ts';
 import { EXTENSION_END, EXTENSION_REFUSED, extensionStart, nextExtensionState } from './chunk-extension.ts';
-import { excerptAround, excerptBytes } from './excerpt.ts';
+import { excerptBytes } from './excerpt.ts';
 import {
   CONNECTION,
   CONTENT_LENGTH,
@@ -50,7 +50,15 @@ import {
   readKeepAliveTimeout,
   TRANSFER_ENCODING,
 } from './framing-fields.ts';
-import { BLANK, BYTE_CLASS, COLON, CR, DIGIT, FIELD, HEX_VALUE, isBlank, LF, SP, TOKEN } from './tokens.ts';
+import {
+  type LinePart,
+  limitFault,
+  lineFault,
+  type ParserLimit,
+  statusFault,
+  versionFault,
+} from './response-faults.ts';
+import { BLANK, BYTE_CLASS, COLON, CR, DEL, DIGIT, FIELD, HEX_VALUE, HTAB, isBlank, LF, SP, TOKEN } from './tokens.ts';
 
 export interface ParserLimits {
   /** Bytes of all heads of one response together, interim ones included, empty lines included. */
@@ -374,7 +382,7 @@ export class ResponseParser {
       if (this.#state === FOLD) this.#joinFold();
     }
     this.#sectionRoom = room - (at - start);
-    if (at < end) throw this.#sectionTooLarge();
+    if (at < end) throw this.#tooLarge(this.#mode === 'head' ? 'headBytes' : 'trailerBytes');
     return at;
   }
 
@@ -410,16 +418,20 @@ export class ResponseParser {
     while (at < end) {
       switch (state) {
         case VALUE: {
-          while (at < end && (BYTE_CLASS[bytes[at]] & FIELD) !== 0) at++;
+          // What FIELD says, as comparisons: half of a head is values, and this took a fifth off the whole parse.
+          for (; at < end; at++) {
+            const byte = bytes[at];
+            if ((byte < SP && byte !== HTAB) || byte === DEL) break;
+          }
           if (at === end) break;
-          if (bytes[at] !== CR) throw this.#badByte(bytes, at, end, 'a field value');
+          if (bytes[at] !== CR) throw this.#badLine('a field value', bytes, at, end);
           at++;
           state = LINE_LF;
           break;
         }
         case LINE_LF:
         case STATUS_LINE_LF:
-          if (bytes[at] !== LF) throw this.#badByte(bytes, at, end, 'a line', 'CR must be followed by LF');
+          if (bytes[at] !== LF) throw this.#badLine('the end of a line', bytes, at, end);
           at++;
           state = LINE_START;
           break;
@@ -427,7 +439,7 @@ export class ResponseParser {
           const byte = bytes[at];
           if (isBlank(byte)) {
             this.#lineStart = at;
-            if (!this.#anyField) throw this.#badByte(bytes, at, end, 'a field', 'a blank stands before the first one');
+            if (!this.#anyField) throw this.#badLine('the first field', bytes, at, end);
             this.#state = FOLD;
             return at;
           }
@@ -438,7 +450,7 @@ export class ResponseParser {
             state = SECTION_LF;
             break;
           }
-          if (this.#mode === 'head' && --this.#fieldRoom < 0) throw this.#tooManyFields();
+          if (this.#mode === 'head' && --this.#fieldRoom < 0) throw this.#tooLarge('headerCount');
           this.#anyField = true;
           state = NAME;
           break;
@@ -446,7 +458,7 @@ export class ResponseParser {
         case NAME: {
           while (at < end && (BYTE_CLASS[bytes[at]] & TOKEN) !== 0) at++;
           if (at === end) break;
-          if (bytes[at] !== COLON || at === this.#lineStart) throw this.#badByte(bytes, at, end, 'a field name');
+          if (bytes[at] !== COLON || at === this.#lineStart) throw this.#badLine('a field name', bytes, at, end);
           if (this.status > STATUS_INTERIM_MAX && this.#mode === 'head') {
             this.#field = framingField(bytes, this.#lineStart, at);
           }
@@ -460,7 +472,7 @@ export class ResponseParser {
           if (at < end) state = VALUE;
           break;
         case SECTION_LF:
-          if (bytes[at] !== LF) throw this.#badByte(bytes, at, end, 'a line', 'CR must be followed by LF');
+          if (bytes[at] !== LF) throw this.#badLine('the end of a line', bytes, at, end);
           this.#state = SECTION_END;
           return at + 1;
         case HTTP_VERSION: {
@@ -469,17 +481,17 @@ export class ResponseParser {
             this.#matched++;
           }
           if (this.#matched === HTTP_NAME.length) state = MINOR_VERSION;
-          else if (at < end) throw this.#notHttp(bytes, at, end);
+          else if (at < end) throw this.#badVersion(bytes, at, end);
           break;
         }
         case MINOR_VERSION:
-          if ((BYTE_CLASS[bytes[at]] & DIGIT) === 0) throw this.#notHttp(bytes, at, end);
+          if ((BYTE_CLASS[bytes[at]] & DIGIT) === 0) throw this.#badVersion(bytes, at, end);
           this.minorVersion = bytes[at] === 0x30 ? 0 : 1;
           at++;
           state = VERSION_END;
           break;
         case VERSION_END:
-          if (bytes[at] !== SP) throw this.#notHttp(bytes, at, end);
+          if (bytes[at] !== SP) throw this.#badVersion(bytes, at, end);
           at++;
           this.status = 0;
           this.#matched = 0;
@@ -502,7 +514,7 @@ export class ResponseParser {
         case REASON: {
           while (at < end && (BYTE_CLASS[bytes[at]] & FIELD) !== 0) at++;
           if (at === end) break;
-          if (bytes[at] !== CR) throw this.#badByte(bytes, at, end, 'a reason phrase');
+          if (bytes[at] !== CR) throw this.#badLine('the reason phrase', bytes, at, end);
           at++;
           state = STATUS_LINE_LF;
           break;
@@ -578,7 +590,7 @@ export class ResponseParser {
 
     const hasBody = this.#bodyAllowed && this.status !== 204 && this.status !== 304;
     const bodyBytesMax = this.#limits.bodyBytes;
-    if (hasBody && bodyBytesMax !== 0 && length > bodyBytesMax) throw this.#bodyTooLarge();
+    if (hasBody && bodyBytesMax !== 0 && length > bodyBytesMax) throw this.#tooLarge('bodyBytes');
     if (length === Number.POSITIVE_INFINITY) throw this.#bad('its Content-Length is above 2^53 - 1');
 
     this.contentLength = length;
@@ -613,7 +625,7 @@ export class ResponseParser {
 
   /** Delivers what is allowed and refuses the byte after it, so that what was delivered does not depend on how the reads cut. */
   #readToClose(bytes: Uint8Array, start: number, end: number): number {
-    if (this.#bodyRoom === 0) throw this.#bodyTooLarge();
+    if (this.#bodyRoom === 0) throw this.#tooLarge('bodyBytes');
     const stop = Math.min(end, start + this.#bodyRoom);
     this.#bodyRoom -= stop - start;
     this.#paused = !(this.#sink as ResponseSink).onBody(this, bytes, start, stop);
@@ -645,7 +657,7 @@ export class ResponseParser {
           if (state === EXTENSION_REFUSED) {
             throw this.#badChunk(bytes, at, end, 'only ";" or CRLF may follow a chunk size');
           }
-          if (state !== CHUNK_LF && --this.#extensionRoom < 0) throw this.#extensionsTooLarge();
+          if (state !== CHUNK_LF && --this.#extensionRoom < 0) throw this.#tooLarge('chunkExtensionBytes');
           at++;
           break;
         }
@@ -658,7 +670,7 @@ export class ResponseParser {
             this.#beginSection(LINE_START, this.#limits.trailerBytes + EMPTY_LINE_BYTES);
             return at;
           }
-          if (this.#chunkRemaining > this.#bodyRoom) throw this.#bodyTooLarge();
+          if (this.#chunkRemaining > this.#bodyRoom) throw this.#tooLarge('bodyBytes');
           this.#bodyRoom -= this.#chunkRemaining;
           state = CHUNK_DATA;
           break;
@@ -689,7 +701,7 @@ export class ResponseParser {
         default:
           state = nextExtensionState(state, byte);
           if (state === EXTENSION_REFUSED) throw this.#badChunk(bytes, at, end, 'a chunk extension is malformed');
-          if (state !== CHUNK_LF && --this.#extensionRoom < 0) throw this.#extensionsTooLarge();
+          if (state !== CHUNK_LF && --this.#extensionRoom < 0) throw this.#tooLarge('chunkExtensionBytes');
           at++;
           break;
       }
@@ -717,70 +729,25 @@ export class ResponseParser {
     return this.#fail('BAD_RESPONSE', `The response is not valid HTTP/1.1: ${how}.`);
   }
 
-  #notHttp(bytes: Uint8Array, fault: number, end: number): TransferError {
-    const first = bytes[this.#lineStart];
-    const hint = first === 0x15 || first === 0x16 ? ' It looks like TLS: is the URL to begin with https?' : '';
-    const seen = excerptAround(bytes, this.#lineStart, fault, end);
-    return this.#fail(
-      'BAD_RESPONSE',
-      `The response does not begin with an HTTP/1.x status line, but with ${seen}.${hint}`,
-    );
+  #badVersion(bytes: Uint8Array, fault: number, end: number): TransferError {
+    return this.#fail('BAD_RESPONSE', versionFault(bytes, this.#lineStart, fault, end));
   }
 
   #badStatus(bytes: Uint8Array, fault: number, end: number): TransferError {
-    const seen = excerptAround(bytes, this.#lineStart, fault, end);
-    return this.#bad(`its status is not a number from 100 to 999 of three digits: ${seen}`);
+    return this.#bad(statusFault(bytes, this.#lineStart, fault, end));
   }
 
-  #badByte(bytes: Uint8Array, fault: number, end: number, where: string, how?: string): TransferError {
-    const byte = bytes[fault];
-    let reason = how ?? `a byte in ${where} is not allowed there`;
-    if (how === undefined && byte === LF) reason = 'a line ends with LF alone';
-    else if (how === undefined && byte === 0) reason = `there is a NUL in ${where}`;
-    else if (where === 'a field name' && fault === this.#lineStart && byte === COLON) reason = 'a field has no name';
-    else if (where === 'a field name' && isBlank(byte)) reason = 'a blank stands between a field name and its colon';
-    else if (where === 'a field name' && byte === CR) reason = 'a field line has no colon';
-    const part = this.#mode === 'trailers' ? ', in its trailers' : '';
-    return this.#bad(`${reason}${part}: ${excerptAround(bytes, this.#lineStart, fault, end)}`);
+  #badLine(part: LinePart, bytes: Uint8Array, fault: number, end: number): TransferError {
+    const section = this.#mode === 'trailers' ? 'in its trailers, ' : '';
+    return this.#bad(section + lineFault(part, bytes, this.#lineStart, fault, end));
   }
 
   #badChunk(bytes: Uint8Array, fault: number, end: number, how: string): TransferError {
     return this.#bad(`in its chunked coding, ${how}, not ${excerptBytes(bytes, fault, end)}`);
   }
 
-  #tooLarge(what: string, limit: string, value: number): TransferError {
-    return this.#fail(
-      'LIMIT_EXCEEDED',
-      `${what} than ${limit} allows (${value}); raise it to take this response.`,
-      limit,
-    );
-  }
-
-  #sectionTooLarge(): TransferError {
-    return this.#mode === 'head'
-      ? this.#tooLarge('The head of the response has more bytes', 'limits.headBytes', this.#limits.headBytes)
-      : this.#tooLarge(
-          'The trailers of the response have more bytes',
-          'limits.trailerBytes',
-          this.#limits.trailerBytes,
-        );
-  }
-
-  #tooManyFields(): TransferError {
-    return this.#tooLarge('The head of the response has more fields', 'limits.headerCount', this.#limits.headerCount);
-  }
-
-  #extensionsTooLarge(): TransferError {
-    const { chunkExtensionBytes } = this.#limits;
-    return this.#tooLarge(
-      'The chunk extensions of the body have more bytes',
-      'limits.chunkExtensionBytes',
-      chunkExtensionBytes,
-    );
-  }
-
-  #bodyTooLarge(): TransferError {
-    return this.#tooLarge('The body of the response has more bytes', 'limits.bodyBytes', this.#limits.bodyBytes);
+  #tooLarge(limit: ParserLimit): TransferError {
+    return this.#fail('LIMIT_EXCEEDED', limitFault(limit, this.#limits[limit]), `limits.${limit}`);
   }
 }
 

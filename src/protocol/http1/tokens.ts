@@ -19,6 +19,7 @@ export const COLON = 0x3a;
 export const SEMICOLON = 0x3b;
 export const EQUALS = 0x3d;
 export const BACKSLASH = 0x5c;
+export const DEL = 0x7f;
 
 /** Bits of BYTE_CLASS. */
 export const TOKEN = 1;
@@ -40,7 +41,7 @@ for (let byte = 0; byte < 256; byte++) {
   const character = String.fromCharCode(byte);
   let bits = 0;
   if (/[!#$%&'*+\-.^_`|~0-9A-Za-z]/.test(character)) bits |= TOKEN;
-  if (byte === HTAB || (byte >= SP && byte !== 0x7f)) bits |= FIELD;
+  if (byte === HTAB || (byte >= SP && byte !== DEL)) bits |= FIELD;
   if (byte > SP && byte < 0x7f) bits |= VISIBLE;
   if (/[0-9]/.test(character)) bits |= DIGIT;
   if (byte === SP || byte === HTAB) bits |= BLANK;
