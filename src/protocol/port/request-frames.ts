@@ -1,0 +1,140 @@
+/** What the main thread tells a shard: START, ABORT, CREDIT. Layouts: see frames.ts. */
+
+import { TIMEOUT_MS_MAX, type Timeouts } from '../options.ts';
+import type { BatchReader } from './batch-reader.ts';
+import type { BatchWriter } from './batch-writer.ts';
+import { ABORT, ATTACHED_BODY_BYTES, CREDIT, FLAG_TIMEOUTS, FRAME_HEADER_WORDS, START } from './frames.ts';
+
+const START_WORDS = 10;
+const TIMEOUT_WORDS = 5;
+const CREDIT_WORDS = 4;
+
+const float64 = new Float64Array(1);
+const halves = new Int32Array(float64.buffer);
+
+/** `timeouts` null: the pool's. The body is copied: small ones into the batch, large ones into an attachment. */
+export function writeStart(
+  writer: BatchWriter,
+  id: number,
+  startMs: number,
+  originShare: number,
+  origin: string,
+  head: string,
+  body: Uint8Array | null,
+  timeouts: Readonly<Timeouts> | null,
+): void {
+  const bodyBytes = body === null ? -1 : body.length;
+  const attached = bodyBytes > ATTACHED_BODY_BYTES;
+  const inline = body === null || attached ? 0 : bodyBytes;
+  const words = START_WORDS + (timeouts === null ? 0 : TIMEOUT_WORDS);
+  const room = words * 4 + origin.length + head.length + inline;
+  const frame = writer.beginFrame(timeouts === null ? START : START | (FLAG_TIMEOUTS << 8), id, room);
+  const { words: out, bytes } = writer;
+  float64[0] = startMs;
+  out[frame + 3] = originShare;
+  out[frame + 4] = halves[0] as number;
+  out[frame + 5] = halves[1] as number;
+  out[frame + 6] = origin.length;
+  out[frame + 7] = head.length;
+  out[frame + 8] = bodyBytes;
+  out[frame + 9] = attached ? writer.attach(copyOf(body as Uint8Array)) : -1;
+  if (timeouts !== null) {
+    out[frame + 10] = timeouts.queueMs;
+    out[frame + 11] = timeouts.connectMs;
+    out[frame + 12] = timeouts.headMs;
+    out[frame + 13] = timeouts.bodyIdleMs;
+    out[frame + 14] = timeouts.totalMs;
+  }
+  let at = (frame + words) * 4;
+  bytes.write(origin, at, 'latin1');
+  at += origin.length;
+  bytes.write(head, at, 'latin1');
+  at += head.length;
+  if (inline > 0) bytes.set(body as Uint8Array, at);
+  writer.used = at + inline;
+  writer.endFrame();
+}
+
+export function writeAbort(writer: BatchWriter, id: number): void {
+  writer.beginFrame(ABORT, id, FRAME_HEADER_WORDS * 4);
+  writer.used += FRAME_HEADER_WORDS * 4;
+  writer.endFrame();
+}
+
+export function writeCredit(writer: BatchWriter, id: number, bodyBytes: number): void {
+  const frame = writer.beginFrame(CREDIT, id, CREDIT_WORDS * 4);
+  writer.words[frame + 3] = bodyBytes;
+  writer.used += CREDIT_WORDS * 4;
+  writer.endFrame();
+}
+
+/** A START frame's fields. One object serves all frames of a shard: take what is to be kept. */
+export class StartFrame {
+  id = 0;
+  startMs = 0;
+  originShare = 0;
+  origin = '';
+  head = '';
+  body: Uint8Array | null = null;
+  /** null: the pool's. */
+  timeouts: Readonly<Timeouts> | null = null;
+
+  /** False when the frame does not hold what it says; `id` is right even then. */
+  read(reader: BatchReader): boolean {
+    this.id = reader.id;
+    const originBytes = reader.word(6);
+    const headBytes = reader.word(7);
+    const bodyBytes = reader.word(8);
+    const attachment = reader.word(9);
+    const words = START_WORDS + (reader.flags & FLAG_TIMEOUTS ? TIMEOUT_WORDS : 0);
+    const inline = bodyBytes > 0 && attachment < 0 ? bodyBytes : 0;
+    if (originBytes <= 0 || headBytes <= 0 || bodyBytes < -1) return false;
+    if (!reader.holds(words * 4, originBytes + headBytes + inline)) return false;
+    halves[0] = reader.word(4);
+    halves[1] = reader.word(5);
+    this.startMs = float64[0] as number;
+    this.originShare = reader.word(3);
+    if (!Number.isFinite(this.startMs) || this.originShare < 0) return false;
+    let at = (reader.frame + words) * 4;
+    this.origin = reader.bytes.toString('latin1', at, at + originBytes);
+    at += originBytes;
+    this.head = reader.bytes.toString('latin1', at, at + headBytes);
+    at += headBytes;
+    return this.#readBody(reader, bodyBytes, attachment, at) && this.#readTimeouts(reader);
+  }
+
+  #readBody(reader: BatchReader, bodyBytes: number, attachment: number, at: number): boolean {
+    this.body = null;
+    if (bodyBytes < 0) return true;
+    if (attachment < 0) {
+      this.body = Uint8Array.prototype.slice.call(reader.bytes, at, at + bodyBytes);
+      return true;
+    }
+    const buffer = reader.attachments[attachment];
+    if (!(buffer instanceof ArrayBuffer) || buffer.byteLength !== bodyBytes) return false;
+    this.body = new Uint8Array(buffer);
+    return true;
+  }
+
+  #readTimeouts(reader: BatchReader): boolean {
+    this.timeouts = null;
+    if (!(reader.flags & FLAG_TIMEOUTS)) return true;
+    for (let word = START_WORDS; word < START_WORDS + TIMEOUT_WORDS; word++) {
+      if (reader.word(word) < 0 || reader.word(word) > TIMEOUT_MS_MAX) return false;
+    }
+    this.timeouts = {
+      queueMs: reader.word(10),
+      connectMs: reader.word(11),
+      headMs: reader.word(12),
+      bodyIdleMs: reader.word(13),
+      totalMs: reader.word(14),
+    };
+    return true;
+  }
+}
+
+function copyOf(bytes: Uint8Array): ArrayBuffer {
+  const copy = new ArrayBuffer(bytes.length);
+  new Uint8Array(copy).set(bytes);
+  return copy;
+}

@@ -1,0 +1,232 @@
+/** What a shard tells the main thread: HEAD, COMPLETE, BODY, END, ERROR. Layouts: see frames.ts. */
+
+import type { BatchReader } from './batch-reader.ts';
+import type { BatchWriter } from './batch-writer.ts';
+import {
+  BODY,
+  COMPLETE,
+  END,
+  ERROR,
+  FLAG_HTTP_1_0,
+  FLAG_REUSED,
+  HEAD,
+  INFO_TIMINGS,
+  INFO_TIMINGS_BYTES,
+} from './frames.ts';
+
+const HEAD_WORDS = 7;
+const BODY_WORDS = 5;
+const END_WORDS = 5;
+const ERROR_WORDS = 4;
+
+/** What a HEAD frame is made of besides the head's bytes: the engine's Transfer has it all. */
+export interface HeadFacts {
+  readonly id: number;
+  readonly status: number;
+  readonly minorVersion: number;
+  readonly reused: boolean;
+  readonly remoteAddress: string;
+  readonly queuedUs: number;
+  readonly dnsUs: number;
+  readonly connectUs: number;
+  readonly tlsUs: number;
+  readonly sentUs: number;
+  readonly firstByteUs: number;
+  readonly endUs: number;
+}
+
+export function writeHead(writer: BatchWriter, facts: HeadFacts, head: Uint8Array, start: number, end: number): void {
+  const { remoteAddress } = facts;
+  const headBytes = end - start;
+  const infoBytes = INFO_TIMINGS_BYTES + remoteAddress.length;
+  const flags = (facts.reused ? FLAG_REUSED : 0) | (facts.minorVersion === 0 ? FLAG_HTTP_1_0 : 0);
+  const frame = writer.beginFrame(HEAD | (flags << 8), facts.id, HEAD_WORDS * 4 + infoBytes + headBytes);
+  const { words, bytes } = writer;
+  words[frame + 3] = facts.status;
+  words[frame + 4] = infoBytes;
+  words[frame + 5] = headBytes;
+  words[frame + 6] = 0;
+  words[frame + 7] = facts.queuedUs;
+  words[frame + 8] = facts.dnsUs;
+  words[frame + 9] = facts.connectUs;
+  words[frame + 10] = facts.tlsUs;
+  words[frame + 11] = facts.sentUs;
+  words[frame + 12] = facts.firstByteUs;
+  words[frame + 13] = facts.endUs;
+  let at = (frame + HEAD_WORDS + INFO_TIMINGS) * 4;
+  for (let index = 0; index < remoteAddress.length; index++) bytes[at++] = remoteAddress.charCodeAt(index);
+  copyBytes(bytes, at, head, start, end);
+  writer.used = at + headBytes;
+  writer.endFrame();
+}
+
+/** Body bytes: behind the transfer's HEAD or BODY frame when that was written last, so that small chunks cost no frame each. */
+export function writeBody(writer: BatchWriter, id: number, body: Uint8Array, start: number, end: number): void {
+  const count = end - start;
+  const last = writer.lastFrame;
+  if (last >= 0 && writer.words[last + 2] === id) {
+    const kind = (writer.words[last + 1] as number) & 0xff;
+    if (kind === HEAD || (kind === BODY && writer.words[last + 4] === -1)) {
+      lengthen(writer, last, kind, body, start, end);
+      return;
+    }
+  }
+  const frame = writer.beginFrame(BODY, id, BODY_WORDS * 4 + count);
+  writer.words[frame + 3] = count;
+  writer.words[frame + 4] = -1;
+  const at = (frame + BODY_WORDS) * 4;
+  copyBytes(writer.bytes, at, body, start, end);
+  writer.used = at + count;
+  writer.endFrame();
+}
+
+function lengthen(writer: BatchWriter, frame: number, kind: number, body: Uint8Array, start: number, end: number): void {
+  const count = end - start;
+  writer.makeRoom(count);
+  const { words, bytes } = writer;
+  const lengthWord = kind === HEAD ? frame + 6 : frame + 3;
+  const before = words[lengthWord] as number;
+  const payload =
+    kind === HEAD ? (frame + HEAD_WORDS) * 4 + (words[frame + 4] as number) + (words[frame + 5] as number) : (frame + BODY_WORDS) * 4;
+  copyBytes(bytes, payload + before, body, start, end);
+  words[lengthWord] = before + count;
+  writer.used = payload + before + count;
+  writer.endFrame();
+}
+
+/** Body bytes in a buffer of their own, which is moved. */
+export function writeAttachedBody(writer: BatchWriter, id: number, body: ArrayBuffer): void {
+  const frame = writer.beginFrame(BODY, id, BODY_WORDS * 4);
+  writer.words[frame + 3] = body.byteLength;
+  writer.words[frame + 4] = writer.attach(body);
+  writer.used += BODY_WORDS * 4;
+  writer.endFrame();
+}
+
+/** The response is complete. When its HEAD was the last frame written, that frame becomes COMPLETE and no END is needed. */
+export function writeEnd(writer: BatchWriter, id: number, endUs: number, trailers: string): void {
+  const last = writer.lastFrame;
+  if (last >= 0 && writer.words[last + 2] === id && trailers === '') {
+    const kindAndFlags = writer.words[last + 1] as number;
+    if ((kindAndFlags & 0xff) === HEAD) {
+      writer.words[last + 1] = (kindAndFlags & ~0xff) | COMPLETE;
+      writer.words[last + HEAD_WORDS + INFO_TIMINGS - 1] = endUs;
+      return;
+    }
+  }
+  const frame = writer.beginFrame(END, id, END_WORDS * 4 + trailers.length);
+  writer.words[frame + 3] = endUs;
+  writer.words[frame + 4] = trailers.length;
+  writer.used += END_WORDS * 4;
+  writer.used += writer.bytes.write(trailers, writer.used, 'latin1');
+  writer.endFrame();
+}
+
+/** `error` as `encodeError` made it. */
+export function writeError(writer: BatchWriter, id: number, error: string): void {
+  const bytes = Buffer.byteLength(error);
+  const frame = writer.beginFrame(ERROR, id, ERROR_WORDS * 4 + bytes);
+  writer.words[frame + 3] = bytes;
+  writer.used += ERROR_WORDS * 4;
+  writer.used += writer.bytes.write(error, writer.used, 'utf8');
+  writer.endFrame();
+}
+
+/**
+ * A HEAD or COMPLETE frame, copied out of its batch as one latin-1 string: info, head, body, one behind the other. A string
+ * is the cheapest copy there is, and a kept response then pins no batch (TRAPS 16).
+ */
+export interface HeadFrame {
+  status: number;
+  reused: boolean;
+  http10: boolean;
+  text: string;
+  infoBytes: number;
+  headBytes: number;
+  bodyBytes: number;
+  /** The body, when it was too long for `text`; then `text` ends with the head. */
+  body: Uint8Array | null;
+}
+
+/** Bodies above this are copied as bytes: most are decoded or parsed, and strings of bytes would be turned back first. */
+export const TEXT_BODY_BYTES = 4096;
+
+/** null when the frame does not hold what it says. */
+export function readHead(reader: BatchReader): HeadFrame | null {
+  const infoBytes = reader.word(4);
+  const headBytes = reader.word(5);
+  const bodyBytes = reader.word(6);
+  if (infoBytes < INFO_TIMINGS_BYTES || headBytes < 0 || bodyBytes < 0) return null;
+  if (!reader.holds(HEAD_WORDS * 4, infoBytes + headBytes + bodyBytes)) return null;
+  const start = (reader.frame + HEAD_WORDS) * 4;
+  const headEnd = start + infoBytes + headBytes;
+  const asText = bodyBytes <= TEXT_BODY_BYTES;
+  const { flags } = reader;
+  return {
+    status: reader.word(3),
+    reused: (flags & FLAG_REUSED) !== 0,
+    http10: (flags & FLAG_HTTP_1_0) !== 0,
+    text: reader.bytes.toString('latin1', start, asText ? headEnd + bodyBytes : headEnd),
+    infoBytes,
+    headBytes,
+    bodyBytes,
+    body: asText ? null : copyOut(reader, headEnd, bodyBytes),
+  };
+}
+
+/** The bytes of a BODY frame, copied out or taken over; null when the frame does not hold what it says. */
+export function readBody(reader: BatchReader): Uint8Array<ArrayBuffer> | null {
+  const bodyBytes = reader.word(3);
+  const attachment = reader.word(4);
+  if (attachment >= 0) {
+    const buffer = reader.attachments[attachment];
+    return buffer instanceof ArrayBuffer && buffer.byteLength === bodyBytes ? new Uint8Array(buffer) : null;
+  }
+  if (!reader.holds(BODY_WORDS * 4, bodyBytes)) return null;
+  return copyOut(reader, (reader.frame + BODY_WORDS) * 4, bodyBytes);
+}
+
+/** null when the frame does not hold what it says. */
+export function readEnd(reader: BatchReader): { endUs: number; trailers: string } | null {
+  const trailerBytes = reader.word(4);
+  if (!reader.holds(END_WORDS * 4, trailerBytes)) return null;
+  const start = (reader.frame + END_WORDS) * 4;
+  return { endUs: reader.word(3), trailers: reader.bytes.toString('latin1', start, start + trailerBytes) };
+}
+
+/** null when the frame does not hold what it says. */
+export function readError(reader: BatchReader): string | null {
+  const bytes = reader.word(3);
+  if (!reader.holds(ERROR_WORDS * 4, bytes)) return null;
+  const start = (reader.frame + ERROR_WORDS) * 4;
+  return reader.bytes.toString('utf8', start, start + bytes);
+}
+
+/** Timing `index` of an info text, in microseconds; -1: has not happened. */
+export function infoTiming(text: string, index: number): number {
+  const at = index * 4;
+  return (
+    text.charCodeAt(at) |
+    (text.charCodeAt(at + 1) << 8) |
+    (text.charCodeAt(at + 2) << 16) |
+    (text.charCodeAt(at + 3) << 24)
+  );
+}
+
+function copyOut(reader: BatchReader, start: number, count: number): Uint8Array<ArrayBuffer> {
+  const copy = new Uint8Array(count);
+  copy.set(reader.bytes.subarray(start, start + count));
+  return copy;
+}
+
+/** Below this many bytes a loop is faster than a view and a native copy. */
+const LOOP_BYTES = 64;
+
+function copyBytes(target: Uint8Array, at: number, source: Uint8Array, start: number, end: number): void {
+  if (end - start > LOOP_BYTES) {
+    target.set(start === 0 && end === source.length ? source : source.subarray(start, end), at);
+    return;
+  }
+  let to = at;
+  for (let from = start; from < end; from++) target[to++] = source[from] as number;
+}

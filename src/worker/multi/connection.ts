@@ -1,0 +1,455 @@
+/**
+ * One open connection and the exchange it carries: writes the request, reads the response, hands its bytes to the transfer.
+ * Sending and receiving progress independently: a response may arrive, and even complete, while the request is being sent.
+ * Which transfer comes next is the connection cache's matter; opening is `dial.ts`'s.
+ *
+ *   idle    no transfer; watched for reading, so that a close or stray bytes are seen at once (RFC 9112 §9.2, §9.5)
+ *   busy    has `transfer`
+ *   closed  let go; its descriptor closes at the end of the turn
+ */
+
+import { TransferError } from '../../protocol/errors.ts';
+import { ResponseParser, type ResponseSink } from '../../protocol/http1/response-parser.ts';
+import { EAGAIN, EINTR, errnoName } from '../io/errno.ts';
+import { EVENT_ERR, EVENT_IN, EVENT_OUT } from '../io/io.ts';
+import type { Destination } from './connection-cache.ts';
+import type { Multi } from './multi.ts';
+import { type SocketEntry, type SocketOwner, WATCH_IN, WATCH_NONE, WATCH_OUT } from './socket-table.ts';
+import { PAUSE, type Transfer } from './transfer.ts';
+
+/** Methods whose repetition has the effect of one request (RFC 9110 §9.2.2). */
+const IDEMPOTENT_METHODS: ReadonlySet<string> = new Set(['GET', 'HEAD', 'PUT', 'DELETE', 'OPTIONS']);
+
+export class Connection implements SocketOwner, ResponseSink {
+  state: 'idle' | 'busy' | 'closed' = 'busy';
+  transfer: Transfer | null = null;
+  readonly destination: Destination;
+  readonly parser: ResponseParser;
+  readonly remoteAddress: string;
+  readonly connectedAt: number;
+  /** Exchanges begun on it. */
+  uses = 0;
+
+  // The cache's links; see connection-cache.ts.
+  idleSince = 0;
+  idlePrevious: Connection | null = null;
+  idleNext: Connection | null = null;
+  olderIdle: Connection | null = null;
+  newerIdle: Connection | null = null;
+
+  readonly #multi: Multi;
+  readonly #entry: SocketEntry;
+  /** What is left to write of the request, head first; null: written. */
+  #out: Uint8Array | null = null;
+  #outOffset = 0;
+  /** The request's body behind `#out`. */
+  #outBody: Uint8Array | null = null;
+  /** Why writing failed; reading goes on, because the answer may be there already (RFC 9112 §9.5). 0: it did not. */
+  #sendErrno = 0;
+  /** Bytes read from the socket and held back because the transfer paused. */
+  #leftover: Uint8Array | null = null;
+  /** A chunk that `onData` refused with PAUSE: it comes again, first. */
+  #refused: Uint8Array | null = null;
+  /** The trailer section of the response that ends. */
+  #trailers = '';
+  /** What a callback threw: it fails the transfer, not the connection's parser. */
+  #thrown: TransferError | null = null;
+
+  constructor(multi: Multi, destination: Destination, entry: SocketEntry, limits: Transfer['limits']) {
+    this.#multi = multi;
+    this.#entry = entry;
+    this.destination = destination;
+    this.parser = new ResponseParser(limits);
+    this.remoteAddress = multi.io.remoteAddress(entry.socket);
+    this.connectedAt = multi.now;
+    entry.owner = this;
+  }
+
+  // ── Sending ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  begin(transfer: Transfer): void {
+    const multi = this.#multi;
+    this.state = 'busy';
+    this.transfer = transfer;
+    transfer.connection = this;
+    transfer.state = 'sending';
+    transfer.reused = this.uses > 0;
+    transfer.remoteAddress = this.remoteAddress;
+    this.uses++;
+    this.parser.limits = transfer.limits;
+    this.parser.begin(transfer.method, this);
+    multi.sockets.want(this.#entry, transfer.paused ? WATCH_NONE : WATCH_IN);
+    this.#sendFirst(transfer);
+  }
+
+  /** The common case is one write of head and body from the staging buffer, which takes no allocation. */
+  #sendFirst(transfer: Transfer): void {
+    const { staging, io } = this.#multi;
+    const { head, body } = transfer;
+    const headBytes = head.length;
+    const bodyBytes = body === null ? 0 : body.length;
+    if (headBytes + bodyBytes > staging.length) {
+      this.#out = Buffer.from(head, 'latin1');
+      this.#outOffset = 0;
+      this.#outBody = body;
+      this.#sendMore(transfer);
+      return;
+    }
+    staging.latin1Write(head, 0);
+    if (body !== null) staging.set(body, headBytes);
+    const total = headBytes + bodyBytes;
+    const written = io.write(this.#entry.socket, 0, total);
+    if (written > 0) transfer.bytesSent += written;
+    if (written === total) {
+      this.#sent(transfer);
+      return;
+    }
+    this.#out = Uint8Array.prototype.slice.call(staging, written > 0 ? written : 0, total);
+    this.#outOffset = 0;
+    this.#outBody = null;
+    if (written < 0 && !isTransient(written)) this.#sendFailed(written);
+    else this.#awaitRoom(transfer);
+  }
+
+  #sendMore(transfer: Transfer): void {
+    const { io } = this.#multi;
+    for (;;) {
+      const out = this.#out;
+      if (out === null) {
+        this.#sent(transfer);
+        return;
+      }
+      const left = out.length - this.#outOffset;
+      const written = left === 0 ? 0 : io.writeFrom(this.#entry.socket, out, this.#outOffset, left);
+      if (written < 0) {
+        if (isTransient(written)) this.#awaitRoom(transfer);
+        else this.#sendFailed(written);
+        return;
+      }
+      transfer.bytesSent += written;
+      this.#outOffset += written;
+      if (written < left) {
+        this.#awaitRoom(transfer);
+        return;
+      }
+      this.#out = this.#outBody;
+      this.#outBody = null;
+      this.#outOffset = 0;
+    }
+  }
+
+  /** The peer takes no more for now. Each progress restarts the clock: a slow upload is not a silent peer. */
+  #awaitRoom(transfer: Transfer): void {
+    this.#watch(transfer);
+    transfer.startPhaseClock(this.#multi, this.#multi.now, transfer.timeouts.headMs);
+  }
+
+  #sent(transfer: Transfer): void {
+    const multi = this.#multi;
+    this.#out = null;
+    transfer.sentUs = transfer.since(multi.now);
+    if (transfer.state !== 'sending') return;
+    transfer.state = 'waiting';
+    this.#watch(transfer);
+    transfer.startPhaseClock(multi, multi.now, transfer.timeouts.headMs);
+  }
+
+  /** Nothing more can be sent, but the answer may have come first (an early 413, say): read before judging. */
+  #sendFailed(negativeErrno: number): void {
+    this.#sendErrno = negativeErrno;
+    this.#out = null;
+    this.#outBody = null;
+    this.#receive();
+    if (this.transfer !== null && this.state === 'busy') this.#connectionLost(negativeErrno);
+  }
+
+  // ── Receiving ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  onSocketEvents(events: number): void {
+    if (this.state === 'idle') {
+      this.#idleEvent();
+      return;
+    }
+    if (this.state === 'closed') return;
+    const transfer = this.transfer as Transfer;
+    if (this.#out !== null && (events === 0 || (events & (EVENT_OUT | EVENT_ERR)) !== 0)) this.#sendMore(transfer);
+    if (this.transfer !== transfer || transfer.paused) return;
+    if (events === 0 || (events & (EVENT_IN | EVENT_ERR)) !== 0) this.#receive();
+  }
+
+  /** Anything on an idle connection makes it unfit: a close, or bytes that nobody asked for (RFC 9112 §9.2). */
+  #idleEvent(): void {
+    const count = this.#multi.io.read(this.#entry.socket);
+    if (count < 0 && isTransient(count)) return;
+    this.#multi.cache.removeIdle(this);
+    this.close();
+  }
+
+  /** One read per event: watching is level-triggered, and one transfer must not hog a turn (rule 38). */
+  #receive(): void {
+    const multi = this.#multi;
+    const transfer = this.transfer as Transfer;
+    const { target } = transfer;
+    if (target !== null) {
+      this.#receiveIntoTarget(transfer, target);
+      return;
+    }
+    const count = multi.io.read(this.#entry.socket);
+    if (count > 0) this.#consume(transfer, multi.io.readBuffer, 0, count);
+    else if (count === 0) this.#peerClosed(transfer);
+    else if (!isTransient(count)) this.#connectionLost(count);
+  }
+
+  #receiveIntoTarget(transfer: Transfer, target: Uint8Array): void {
+    const multi = this.#multi;
+    const { targetOffset } = transfer;
+    const count = multi.io.readInto(this.#entry.socket, target, targetOffset, target.length - targetOffset);
+    if (count > 0) {
+      transfer.targetOffset += count;
+      transfer.bytesReceived += count;
+      this.parser.skipBody(count);
+      this.#afterBytes(transfer, false);
+    } else if (count === 0) this.#peerClosed(transfer);
+    else if (!isTransient(count)) this.#connectionLost(count);
+  }
+
+  #consume(transfer: Transfer, bytes: Uint8Array, start: number, end: number): void {
+    if (transfer.firstByteUs < 0) transfer.firstByteUs = transfer.since(this.#multi.now);
+    let consumed: number;
+    try {
+      consumed = this.parser.execute(bytes, start, end);
+    } catch (error) {
+      if (this.transfer === transfer) this.#fail(this.#thrown ?? asTransferError(error));
+      return;
+    }
+    if (this.transfer !== transfer) return;
+    if (!this.parser.complete && consumed < end) this.#leftover = bytes.slice(consumed, end);
+    this.#afterBytes(transfer, consumed < end);
+  }
+
+  /** Settles what the bytes changed: the end of the exchange, or the clock that runs next. */
+  #afterBytes(transfer: Transfer, stray: boolean): void {
+    if (this.transfer !== transfer) return;
+    if (this.#thrown !== null) this.#fail(this.#thrown);
+    else if (this.parser.complete && this.#refused === null) this.#finish(transfer, stray);
+    else if (transfer.state === 'body') this.#restartBodyClock(transfer);
+  }
+
+  #peerClosed(transfer: Transfer): void {
+    if (transfer.firstByteUs < 0) {
+      this.#connectionLost(0);
+      return;
+    }
+    try {
+      this.parser.finish();
+    } catch (error) {
+      this.#fail(this.#thrown ?? asTransferError(error));
+      return;
+    }
+    this.#afterBytes(transfer, true);
+  }
+
+  // ── ResponseSink: what the parser found ──────────────────────────────────────────────────────────────────────────────
+
+  onInterim(): void {}
+
+  onHead(parser: ResponseParser, bytes: Uint8Array, start: number, end: number): void {
+    const transfer = this.transfer as Transfer;
+    transfer.status = parser.status;
+    transfer.minorVersion = parser.minorVersion;
+    transfer.state = 'body';
+    if (transfer.onHead === null) return;
+    try {
+      transfer.onHead(transfer, bytes, start, end);
+    } catch (error) {
+      this.#thrown = abortedByCallback('onHead', error);
+      throw this.#thrown;
+    }
+  }
+
+  onBody(_parser: ResponseParser, bytes: Uint8Array, start: number, end: number): boolean {
+    const { transfer } = this;
+    if (transfer === null) return false;
+    transfer.bytesReceived += end - start;
+    if (transfer.target !== null) {
+      transfer.target.set(bytes.subarray(start, end), transfer.targetOffset);
+      transfer.targetOffset += end - start;
+      return true;
+    }
+    return this.#deliver(transfer, bytes, start, end);
+  }
+
+  /** The exchange ends when `execute` has returned: see `#finish`. */
+  onEnd(_parser: ResponseParser, trailers: string): void {
+    this.#trailers = trailers;
+  }
+
+  /** True when more may follow at once. */
+  #deliver(transfer: Transfer, bytes: Uint8Array, start: number, end: number): boolean {
+    if (transfer.onData === null) return true;
+    try {
+      if (transfer.onData(transfer, bytes, start, end) === PAUSE) {
+        this.#refused = bytes.slice(start, end);
+        transfer.paused = true;
+        this.pauseChanged();
+      }
+    } catch (error) {
+      this.#thrown = abortedByCallback('onData', error);
+      throw this.#thrown;
+    }
+    return this.transfer === transfer && !transfer.paused;
+  }
+
+  // ── Pausing ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  /** The transfer paused or unpaused: its socket is watched accordingly; the body clock stands still meanwhile (rule 75). */
+  pauseChanged(): void {
+    const { transfer } = this;
+    if (transfer === null || this.state !== 'busy') return;
+    this.#watch(transfer);
+    if (transfer.state === 'body') this.#restartBodyClock(transfer);
+  }
+
+  /** After `unpause()`: what was held back goes first; the socket's turn comes with its next event. */
+  resume(): void {
+    const { transfer } = this;
+    if (transfer === null || this.state !== 'busy' || transfer.paused) return;
+    const refused = this.#refused;
+    if (refused !== null) {
+      this.#refused = null;
+      try {
+        this.#deliver(transfer, refused, 0, refused.length);
+      } catch (error) {
+        if (this.transfer === transfer) this.#fail(asTransferError(error));
+        return;
+      }
+    }
+    if (this.transfer !== transfer || transfer.paused) return;
+    const leftover = this.#leftover;
+    this.#leftover = null;
+    if (leftover !== null) this.#consume(transfer, leftover, 0, leftover.length);
+    else this.#afterBytes(transfer, false);
+  }
+
+  // ── Ending ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  /** The transfer was removed or has failed for reasons of its own. In mid-exchange the connection is of no more use (rule 7). */
+  abandon(): void {
+    this.transfer = null;
+    this.close();
+  }
+
+  close(): void {
+    if (this.state === 'closed') return;
+    this.state = 'closed';
+    this.#out = null;
+    this.#outBody = null;
+    this.#leftover = null;
+    this.#refused = null;
+    this.#multi.sockets.leave(this.#entry);
+    this.#multi.freeSlot(this.destination);
+  }
+
+  #finish(transfer: Transfer, stray: boolean): void {
+    const multi = this.#multi;
+    const reusable = this.#canServeAgain(transfer, stray);
+    this.transfer = null;
+    if (!reusable) this.close();
+    multi.complete(transfer, null);
+    if (transfer.onEnd !== null) {
+      // It is done already, so removing it (and adding it again) in here keeps the connection.
+      try {
+        transfer.onEnd(transfer, this.#trailers);
+      } catch (error) {
+        transfer.error = abortedByCallback('onEnd', error);
+      }
+    }
+    if (reusable) multi.connectionFree(this);
+  }
+
+  #canServeAgain(transfer: Transfer, stray: boolean): boolean {
+    if (!this.parser.keepAlive) return false;
+    if (stray) return false;
+    if (transfer.forbidReuse) return false;
+    // The response came before the request was sent whole: the rest of the request would be taken for the next one.
+    return this.#out === null && this.#sendErrno === 0;
+  }
+
+  #connectionLost(negativeErrno: number): void {
+    const transfer = this.transfer as Transfer;
+    if (this.#mayRetry(transfer)) {
+      this.abandon();
+      this.#multi.retry(transfer);
+      return;
+    }
+    this.#fail(this.#lossOf(transfer, negativeErrno));
+  }
+
+  #lossOf(transfer: Transfer, negativeErrno: number): TransferError {
+    const origin = this.destination.origin.text;
+    const { phase } = transfer;
+    const errno = negativeErrno === 0 ? undefined : errnoName(negativeErrno);
+    const how = errno ?? 'closed by the peer';
+    if (transfer.state === 'body') {
+      return new TransferError(
+        'INCOMPLETE_BODY',
+        `The connection to ${origin} was lost (${how}) after ${transfer.bytesReceived} bytes of a body that had not ended.`,
+        { phase, errno },
+      );
+    }
+    if (this.#sendErrno !== 0 || transfer.state === 'sending') {
+      return new TransferError(
+        'SEND_FAILED',
+        `The request could not be sent to ${origin}: the connection was lost (${how}) after ${transfer.bytesSent} bytes.`,
+        { phase: 'send', errno },
+      );
+    }
+    return new TransferError(
+      'CONNECTION_LOST',
+      `The connection to ${origin} was lost (${how}) before ${transfer.firstByteUs < 0 ? 'any byte' : 'the end'} of the response head.`,
+      { phase, errno },
+    );
+  }
+
+  /** The ladder of RFC 9110 §9.2.2: once, on a fresh connection, and only what may be repeated. */
+  #mayRetry(transfer: Transfer): boolean {
+    if (!transfer.reused) return false;
+    if (transfer.retried) return false;
+    if (transfer.firstByteUs >= 0) return false;
+    return transfer.bytesSent === 0 || IDEMPOTENT_METHODS.has(transfer.method);
+  }
+
+  #fail(error: TransferError): void {
+    const transfer = this.transfer as Transfer;
+    this.#thrown = null;
+    // `complete` tells the phase and abandons this connection.
+    this.#multi.fail(transfer, error);
+  }
+
+  #watch(transfer: Transfer): void {
+    const incoming = transfer.paused ? WATCH_NONE : WATCH_IN;
+    this.#multi.sockets.want(this.#entry, this.#out === null ? incoming : incoming | WATCH_OUT);
+  }
+
+  #restartBodyClock(transfer: Transfer): void {
+    const { bodyIdleMs } = transfer.timeouts;
+    transfer.startPhaseClock(this.#multi, this.#multi.now, transfer.paused ? 0 : bodyIdleMs);
+  }
+}
+
+function isTransient(negativeErrno: number): boolean {
+  return negativeErrno === -EAGAIN || negativeErrno === -EINTR;
+}
+
+function asTransferError(error: unknown): TransferError {
+  if (TransferError.is(error)) return error;
+  return new TransferError('INTERNAL', 'An assumption of the engine did not hold; please report this with its cause.', {
+    cause: error,
+  });
+}
+
+function abortedByCallback(name: string, error: unknown): TransferError {
+  return new TransferError('ABORTED_BY_CALLBACK', `The transfer's ${name} callback threw, which ends the transfer.`, {
+    cause: error,
+  });
+}

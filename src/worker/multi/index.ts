@@ -1,0 +1,33 @@
+/** `shardfetch/multi`: the multi handle and its driver, for programs with an event loop of their own. */
+
+export {
+  MULTI_CODES,
+  type MultiCode,
+  MultiError,
+  TRANSFER_CODES,
+  type TransferCode,
+  TransferError,
+} from '../../protocol/errors.ts';
+export type { Limits, Timeouts } from '../../protocol/options.ts';
+export { EVENT_ERR, EVENT_IN, EVENT_OUT, type Socket } from '../io/io.ts';
+export { EpollDriver } from './epoll-driver.ts';
+export {
+  type Message,
+  Multi,
+  type MultiOptions,
+  type MultiStats,
+  type SocketCallback,
+  type TimerCallback,
+} from './multi.ts';
+export { WATCH_IN, WATCH_INOUT, WATCH_OUT, WATCH_REMOVE } from './socket-table.ts';
+export {
+  type DataCallback,
+  type EndCallback,
+  type HeadCallback,
+  PAUSE,
+  Transfer,
+  type TransferInfo,
+  type TransferOptions,
+  type TransferState,
+  type TransferTimings,
+} from './transfer.ts';

@@ -1,0 +1,117 @@
+/**
+ * Which descriptors the multi uses, what it wants of each, and what it has told the application. Constant time, whatever
+ * their number: descriptors are small dense integers, so an array does. Calls no callback itself: the multi walks
+ * `takeChanged()` at the end of its turn, which is when the application hears of changes and when descriptors close.
+ */
+
+import type { Socket } from '../io/io.ts';
+import type { Transfer } from './transfer.ts';
+
+/** What to wait for on a socket (libcurl: CURL_POLL_*). `remove`: nothing, and forget it. */
+export const WATCH_NONE = 0;
+export const WATCH_IN = 1;
+export const WATCH_OUT = 2;
+export const WATCH_INOUT = 3;
+export const WATCH_REMOVE = 4;
+
+/** Who is behind a socket: a dial, a connection, the resolver. */
+export interface SocketOwner {
+  /** The transfer the socket serves now; null for an idle connection and for the resolver. */
+  readonly transfer: Transfer | null;
+  /** Readiness, or a guess of it: an owner must survive events that are not true. */
+  onSocketEvents(events: number): void;
+}
+
+export class SocketEntry {
+  readonly socket: Socket;
+  owner: SocketOwner;
+  /** What the owner wants: WATCH_NONE to WATCH_INOUT. */
+  wanted = WATCH_NONE;
+  /** What the application was last told; WATCH_NONE after a REMOVE and before the first call. */
+  told = WATCH_NONE;
+  /** What `assign` tied to the socket, until REMOVE. */
+  data: unknown = undefined;
+  /** True exactly when the entry waits in the list of changes. */
+  changed = false;
+  /** True once the owner let go: REMOVE is told, then the descriptor closes, both at the end of the turn. */
+  leaving = false;
+  /** Whether the descriptor is closed with the entry (the resolver closes its own). */
+  readonly owned: boolean;
+
+  constructor(socket: Socket, owner: SocketOwner, owned: boolean) {
+    this.socket = socket;
+    this.owner = owner;
+    this.owned = owned;
+  }
+}
+
+export class SocketTable {
+  readonly #entries: (SocketEntry | undefined)[] = [];
+  #changed: SocketEntry[] = [];
+  #spare: SocketEntry[] = [];
+  size = 0;
+
+  get(socket: Socket): SocketEntry | undefined {
+    return this.#entries[socket];
+  }
+
+  /** A new descriptor. It cannot be in the table: a leaving one keeps its descriptor open until it has left. */
+  add(socket: Socket, owner: SocketOwner, owned = true): SocketEntry {
+    if (this.#entries[socket] !== undefined) throw new Error(`Descriptor ${socket} is in the socket table already.`);
+    const entry = new SocketEntry(socket, owner, owned);
+    this.#entries[socket] = entry;
+    this.size++;
+    return entry;
+  }
+
+  want(entry: SocketEntry, what: number): void {
+    if (entry.wanted === what) return;
+    entry.wanted = what;
+    this.#note(entry);
+  }
+
+  /** The owner has no more use for the socket. */
+  leave(entry: SocketEntry): void {
+    if (entry.leaving) return;
+    entry.leaving = true;
+    entry.wanted = WATCH_NONE;
+    this.#note(entry);
+  }
+
+  /** Out of the table: the descriptor may be closed now. */
+  delete(entry: SocketEntry): void {
+    this.#entries[entry.socket] = undefined;
+    this.size--;
+  }
+
+  get hasChanged(): boolean {
+    return this.#changed.length > 0;
+  }
+
+  /** The entries changed since the last call. The array is reused by the call after next. */
+  takeChanged(): SocketEntry[] {
+    const taken = this.#changed;
+    this.#changed = this.#spare;
+    this.#changed.length = 0;
+    this.#spare = taken;
+    return taken;
+  }
+
+  /** Tells everything again (a socket callback was installed late: rule 22). */
+  noteAll(): void {
+    for (const entry of this) {
+      entry.told = WATCH_NONE;
+      this.#note(entry);
+    }
+  }
+
+  *[Symbol.iterator](): Generator<SocketEntry> {
+    for (const entry of this.#entries) if (entry !== undefined) yield entry;
+  }
+
+  #note(entry: SocketEntry): void {
+    if (entry.changed) return;
+    entry.changed = true;
+    this.#changed.push(entry);
+  }
+}
