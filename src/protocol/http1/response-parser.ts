@@ -19,7 +19,7 @@
  *
  *     idle ─ begin ─> head ─┬─> length ──┐
  *                      ^ │  ├─> close ───┤        head -> head: an interim (1xx) response
- *                      └─┘  ├─> chunked ─┤        chunked -> trailers -> idle
+ *                      └─┘  ├─> chunked ─┤        chunked -> trailers -> ending
  *                           └────────────┴─> ending ─ onEnd ─> idle
  *
  * A head that lies whole in one read is parsed where it lies and is never copied. A head that does not is kept, from its first
@@ -163,7 +163,7 @@ export class ResponseParser {
   begun = false;
   complete = false;
 
-  readonly #limits: ParserLimits;
+  limits: ParserLimits;
   #sink: ResponseSink | null = null;
   #mode: Mode = 'idle';
   #state = HTTP_VERSION;
@@ -194,17 +194,18 @@ export class ResponseParser {
   #chunkRemaining = 0;
   #chunkDigits = 0;
   #extensionRoom = 0;
+  #trailers = '';
 
   /** Body bytes that are still allowed, of a body whose length was not announced. */
   #bodyRoom = 0;
 
   constructor(limits: ParserLimits) {
-    this.#limits = limits;
+    this.limits = limits;
   }
 
   /** A new response is expected, to a request of this method. Reuses the object; allocates nothing. */
   begin(method: string, sink: ResponseSink): void {
-    const limits = this.#limits;
+    const limits = this.limits;
     this.status = 0;
     this.minorVersion = 1;
     this.framing = 'none';
@@ -219,6 +220,7 @@ export class ResponseParser {
     this.#failure = null;
     this.#bodyAllowed = method !== 'HEAD';
     this.#paused = false;
+    this.#trailers = '';
     this.#extensionRoom = limits.chunkExtensionBytes;
     this.#bodyRoom = limits.bodyBytes === 0 ? Number.POSITIVE_INFINITY : limits.bodyBytes;
     this.#fieldRoom = limits.headerCount;
@@ -259,7 +261,7 @@ export class ResponseParser {
           at = this.#readToClose(bytes, at, end);
           break;
         case 'ending':
-          this.#end('');
+          this.#end();
           return at;
         case 'failed':
           throw this.#failure;
@@ -285,7 +287,7 @@ export class ResponseParser {
     if (count === 0) return;
     this.begun = true;
     this.bodyRemaining -= count;
-    if (this.bodyRemaining === 0) this.#end('');
+    if (this.bodyRemaining === 0) this.#end();
   }
 
   /**
@@ -296,7 +298,7 @@ export class ResponseParser {
     switch (this.#mode) {
       case 'close':
       case 'ending':
-        this.#end('');
+        this.#end();
         return;
       case 'head':
         throw this.#fail(
@@ -565,7 +567,8 @@ export class ResponseParser {
     if (this.#mode === 'trailers') {
       this.#keptLength = 0;
       const stop = end - EMPTY_LINE_BYTES;
-      this.#end(stop === start ? '' : latin1(bytes, start, stop));
+      this.#trailers = stop === start ? '' : latin1(bytes, start, stop);
+      this.#mode = 'ending';
       return;
     }
     const sink = this.#sink as ResponseSink;
@@ -589,7 +592,7 @@ export class ResponseParser {
     if (chunked && this.minorVersion === 0) throw this.#bad('it has Transfer-Encoding, which HTTP/1.0 does not know');
 
     const hasBody = this.#bodyAllowed && this.status !== 204 && this.status !== 304;
-    const bodyBytesMax = this.#limits.bodyBytes;
+    const bodyBytesMax = this.limits.bodyBytes;
     if (hasBody && bodyBytesMax !== 0 && length > bodyBytesMax) throw this.#tooLarge('bodyBytes');
     if (length === Number.POSITIVE_INFINITY) throw this.#bad('its Content-Length is above 2^53 - 1');
 
@@ -667,7 +670,7 @@ export class ResponseParser {
           this.#chunkDigits = 0;
           if (this.#chunkRemaining === 0) {
             this.#mode = 'trailers';
-            this.#beginSection(LINE_START, this.#limits.trailerBytes + EMPTY_LINE_BYTES);
+            this.#beginSection(LINE_START, this.limits.trailerBytes + EMPTY_LINE_BYTES);
             return at;
           }
           if (this.#chunkRemaining > this.#bodyRoom) throw this.#tooLarge('bodyBytes');
@@ -710,7 +713,9 @@ export class ResponseParser {
     return at;
   }
 
-  #end(trailers: string): void {
+  #end(): void {
+    const trailers = this.#trailers;
+    this.#trailers = '';
     this.#mode = 'idle';
     this.complete = true;
     (this.#sink as ResponseSink).onEnd(this, trailers);
@@ -747,7 +752,7 @@ export class ResponseParser {
   }
 
   #tooLarge(limit: ParserLimit): TransferError {
-    return this.#fail('LIMIT_EXCEEDED', limitFault(limit, this.#limits[limit]), `limits.${limit}`);
+    return this.#fail('LIMIT_EXCEEDED', limitFault(limit, this.limits[limit]), `limits.${limit}`);
   }
 }
 
