@@ -95,7 +95,7 @@ export class Connection implements SocketOwner, ResponseSink {
       this.#sendMore(transfer);
       return;
     }
-    staging.latin1Write(head, 0);
+    staging.write(head, 0, 'latin1');
     if (body !== null) staging.set(body, headBytes);
     const total = headBytes + bodyBytes;
     const written = io.write(this.#entry.socket, 0, total);
@@ -104,7 +104,7 @@ export class Connection implements SocketOwner, ResponseSink {
       this.#sent(transfer);
       return;
     }
-    this.#out = Uint8Array.prototype.slice.call(staging, written > 0 ? written : 0, total);
+    this.#out = Uint8Array.prototype.slice.call(staging, Math.max(written, 0), total);
     this.#outOffset = 0;
     this.#outBody = null;
     if (written < 0 && !isTransient(written)) this.#sendFailed(written);

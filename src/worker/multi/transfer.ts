@@ -315,7 +315,7 @@ export class Transfer {
   /** @internal Starts the clock of the state just entered; `ms` 0: none. */
   startPhaseClock(multi: Multi, now: number, ms: number): void {
     this.phaseDeadline = ms > 0 ? now + ms : NEVER;
-    const deadline = this.phaseDeadline < this.totalDeadline ? this.phaseDeadline : this.totalDeadline;
+    const deadline = Math.min(this.phaseDeadline, this.totalDeadline);
     if (this.timer === null) {
       if (deadline === NEVER) return;
       this.timer = new TimerNode(this);
