@@ -6,6 +6,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <sys/eventfd.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 #include <uv.h>
@@ -110,6 +111,7 @@ static Resolver::Answer look_up(const Resolver::Job& job) {
 // Takes jobs until the resolver is closed or none came for a while. Nothing here belongs to an environment.
 void* Resolver::run_thread(void* data) {
   auto* state = static_cast<State*>(data);
+  prctl(PR_SET_NAME, "shardfetch-dns");
   uv_mutex_lock(&state->mutex);
   for (;;) {
     bool timed_out = false;
