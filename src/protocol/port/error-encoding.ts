@@ -34,9 +34,13 @@ export function decodeError(text: string): Error {
 export function decodeTransferError(text: string): TransferError {
   const error = decodeError(text);
   if (TransferError.is(error)) return error;
-  return new TransferError('INTERNAL', 'A shard failed a transfer in a way that has no code; please report this with its cause.', {
-    cause: error,
-  });
+  return new TransferError(
+    'INTERNAL',
+    'A shard failed a transfer in a way that has no code; please report this with its cause.',
+    {
+      cause: error,
+    },
+  );
 }
 
 function describeError(error: unknown, depth: number): EncodedError {

@@ -80,14 +80,23 @@ export function writeBody(writer: BatchWriter, id: number, body: Uint8Array, sta
   writer.endFrame();
 }
 
-function lengthen(writer: BatchWriter, frame: number, kind: number, body: Uint8Array, start: number, end: number): void {
+function lengthen(
+  writer: BatchWriter,
+  frame: number,
+  kind: number,
+  body: Uint8Array,
+  start: number,
+  end: number,
+): void {
   const count = end - start;
   writer.makeRoom(count);
   const { words, bytes } = writer;
   const lengthWord = kind === HEAD ? frame + 6 : frame + 3;
   const before = words[lengthWord] as number;
   const payload =
-    kind === HEAD ? (frame + HEAD_WORDS) * 4 + (words[frame + 4] as number) + (words[frame + 5] as number) : (frame + BODY_WORDS) * 4;
+    kind === HEAD
+      ? (frame + HEAD_WORDS) * 4 + (words[frame + 4] as number) + (words[frame + 5] as number)
+      : (frame + BODY_WORDS) * 4;
   copyBytes(bytes, payload + before, body, start, end);
   words[lengthWord] = before + count;
   writer.used = payload + before + count;

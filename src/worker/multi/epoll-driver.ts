@@ -30,6 +30,7 @@ export class EpollDriver {
   /** True while the driver itself will look at `#due` before it returns. */
   #cranking = false;
   #running = false;
+  #began = 0;
   #keepsAlive = true;
   /** Called after each crank: the place to read messages and to send what was collected. */
   onTurn: (() => void) | null = null;
@@ -80,6 +81,7 @@ export class EpollDriver {
   crank(): void {
     if (!this.#running) return;
     this.#cranking = true;
+    this.#began = this.#multi.io.now();
     try {
       this.handleReady();
       if (this.#due <= this.#multi.io.now()) {
@@ -92,6 +94,16 @@ export class EpollDriver {
       this.#holdLoop();
     }
     if (this.onTurn !== null) this.onTurn();
+  }
+
+  /** Transfers are about to be added, and `crank` will be called after that: no timer need be set for them. */
+  hold(): void {
+    this.#cranking = true;
+  }
+
+  /** Inside `onTurn`: milliseconds since the crank began. */
+  get elapsedMs(): number {
+    return this.#multi.io.now() - this.#began;
   }
 
   /** Polls without waiting and handles what came. */

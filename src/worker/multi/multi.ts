@@ -328,7 +328,6 @@ export class Multi {
     transfer.stopClocks(this);
     transfer.connection = null;
     transfer.dial = null;
-    transfer.target = null;
     transfer.error = error;
     if (transfer.endUs < 0) transfer.endUs = transfer.since(this.now);
     this.#bytesIn += transfer.bytesReceived;

@@ -301,10 +301,10 @@ export class Transfer {
       case 'waiting':
         return 'head';
       case 'body':
-        return 'body';
       case 'done':
-        return 'done';
+        return this.state;
     }
+    return this.state satisfies never;
   }
 
   /** @internal Microseconds from the start to `now`, as a small integer. */
@@ -346,12 +346,12 @@ export class Transfer {
     this.scheduled = false;
     this.unread = false;
     this.paused = false;
-    this.target = null;
     this.startMs = -1;
   }
 
   /** @internal What a new run starts from. */
   begin(): void {
+    this.target = null;
     this.error = null;
     this.status = 0;
     this.minorVersion = -1;

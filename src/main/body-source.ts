@@ -1,0 +1,111 @@
+/**
+ * A response body on its way in: chunks that arrived and were not taken yet. Taking a chunk gives credit back, so the shard
+ * sends more; nobody takes, nothing more comes.
+ */
+
+/** Credit goes back in steps of this size: one small frame per quarter of the initial credit. */
+const CREDIT_STEP_BYTES = 256 * 1024;
+
+/** Where a body comes from. */
+export interface BodyOrigin {
+  /** This many bytes were taken. */
+  giveCredit(bodyBytes: number): void;
+  /** Nobody wants the rest. */
+  abandon(): void;
+}
+
+type SourceState = { kind: 'open' } | { kind: 'ended' } | { kind: 'failed'; error: unknown };
+
+interface Waiter {
+  resolve(chunk: Uint8Array<ArrayBuffer> | null): void;
+  reject(error: unknown): void;
+}
+
+export class BodySource {
+  trailers = '';
+  #state: SourceState = { kind: 'open' };
+  #chunks: Uint8Array<ArrayBuffer>[] = [];
+  #waiter: Waiter | null = null;
+  #taken = 0;
+  readonly #origin: BodyOrigin;
+
+  constructor(origin: BodyOrigin) {
+    this.#origin = origin;
+  }
+
+  push(chunk: Uint8Array<ArrayBuffer>): void {
+    if (this.#state.kind !== 'open') return;
+    const waiter = this.#waiter;
+    if (waiter === null) {
+      this.#chunks.push(chunk);
+      return;
+    }
+    this.#waiter = null;
+    this.#took(chunk);
+    waiter.resolve(chunk);
+  }
+
+  end(trailers: string): void {
+    if (this.#state.kind !== 'open') return;
+    this.trailers = trailers;
+    this.#state = { kind: 'ended' };
+    this.#waiter?.resolve(null);
+    this.#waiter = null;
+  }
+
+  /** What arrived before the failure is still delivered, then `error`. */
+  fail(error: unknown): void {
+    if (this.#state.kind !== 'open') return;
+    this.#state = { kind: 'failed', error };
+    this.#waiter?.reject(error);
+    this.#waiter = null;
+  }
+
+  /** The next chunk; null at the end. One call at a time. */
+  next(): Promise<Uint8Array<ArrayBuffer> | null> {
+    const chunk = this.#chunks.shift();
+    if (chunk !== undefined) {
+      this.#took(chunk);
+      return Promise.resolve(chunk);
+    }
+    const state = this.#state;
+    if (state.kind === 'ended') return Promise.resolve(null);
+    if (state.kind === 'failed') return Promise.reject(state.error);
+    return new Promise((resolve, reject) => {
+      this.#waiter = { resolve, reject };
+    });
+  }
+
+  /** Nobody wants the rest. */
+  cancel(): void {
+    if (this.#state.kind !== 'open') return;
+    this.end('');
+    this.#chunks = [];
+    this.#origin.abandon();
+  }
+
+  /** The whole body. One chunk is handed on as it is: a moved buffer is not copied. */
+  async collect(): Promise<Uint8Array<ArrayBuffer>> {
+    const chunks: Uint8Array<ArrayBuffer>[] = [];
+    let bytes = 0;
+    for (let chunk = await this.next(); chunk !== null; chunk = await this.next()) {
+      chunks.push(chunk);
+      bytes += chunk.length;
+    }
+    if (chunks.length === 1) return chunks[0] as Uint8Array<ArrayBuffer>;
+    const whole = new Uint8Array(bytes);
+    let at = 0;
+    for (const chunk of chunks) {
+      whole.set(chunk, at);
+      at += chunk.length;
+    }
+    return whole;
+  }
+
+  #took(chunk: Uint8Array): void {
+    this.#taken += chunk.length;
+    if (this.#taken < CREDIT_STEP_BYTES || this.#state.kind !== 'open') return;
+    this.#origin.giveCredit(this.#taken);
+    this.#taken = 0;
+  }
+}

@@ -1,0 +1,26 @@
+/** How a failed request looks to who called fetch: a TypeError with fetch's own words, the TransferError as its cause. */
+
+import { TransferError } from '../protocol/errors.ts';
+
+/**
+ * `TypeError('fetch failed')`: these words exactly, because retry libraries test for them. `code` stands on both. A caller's
+ * own mistake keeps its sentence as the message instead: it must not look like a network failure that is worth a retry.
+ */
+export function fetchFailure(error: unknown): TypeError & { code?: string } {
+  const cause = asTransferError(error);
+  const message = cause.code === 'INVALID_ARGUMENT' ? cause.message : 'fetch failed';
+  return Object.assign(new TypeError(message, { cause }), { code: cause.code });
+}
+
+/** `TypeError('terminated')`: a body that broke after its head was delivered. */
+export function bodyFailure(error: TransferError): TypeError & { code?: string } {
+  return Object.assign(new TypeError('terminated', { cause: error }), { code: error.code });
+}
+
+function asTransferError(error: unknown): TransferError {
+  if (TransferError.is(error)) return error;
+  // Something of the caller's threw while it was read: an iterator of headers, a toString, a detached buffer.
+  return new TransferError('INVALID_ARGUMENT', `An argument of fetch could not be read: ${String(error)}`, {
+    cause: error,
+  });
+}

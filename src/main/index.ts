@@ -1,0 +1,10 @@
+/** `shardfetch`: fetch over every core. */
+
+export { TRANSFER_CODES, type TransferCode, TransferError, type TransferPhase } from '../protocol/errors.ts';
+export type { Limits, Timeouts } from '../protocol/options.ts';
+export type { ShardStats } from '../protocol/port/control.ts';
+export { fetch } from './default-pool.ts';
+export type { FetchBody, FetchHeaders, FetchInit } from './fetch-request.ts';
+export type { ConnectionOptions, PlacementOption, PoolOptions } from './options.ts';
+export { Pool, type PoolStats } from './pool.ts';
+export type { FetchResponse, ResponseConnection, ResponseTimings } from './response.ts';

@@ -1,0 +1,177 @@
+/** The options of a Pool: names, defaults, bounds. All are known from the first day; those not built yet say so when used. */
+
+import { readFileSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
+import { invalidArgument } from '../protocol/errors.ts';
+import {
+  checkInteger,
+  checkNumber,
+  checkRecord,
+  completeLimits,
+  completeTimeouts,
+  describe,
+  type Limits,
+  TIMEOUT_MS_MAX,
+  type Timeouts,
+} from '../protocol/options.ts';
+
+/** Where a request's connections live; see placement.ts. A function answers the key that is hashed instead of the origin. */
+export type PlacementOption = 'origin' | 'spread' | ((url: URL) => string);
+
+export interface ConnectionOptions {
+  /** Most open connections per origin, of the whole pool (CURLMOPT_MAX_HOST_CONNECTIONS). Default 256. */
+  perOrigin?: number;
+  /** Most open connections, of the whole pool (CURLMOPT_MAX_TOTAL_CONNECTIONS). Default: 20,000, or 500 less than the hard limit of open files. */
+  total?: number;
+  /** Milliseconds an idle connection is kept (CURLOPT_MAXAGE_CONN). Default 60,000. */
+  idleMs?: number;
+  /** Most requests waiting for a connection, of the whole pool; more fail with QUEUE_FULL. Default 100,000. */
+  queueLength?: number;
+}
+
+export interface PoolOptions {
+  /** Worker threads. Default: cores - 1, at least 1. 0: run in this thread. */
+  shards?: number;
+  /** Default `'origin'`: a quiet origin stays on one shard and reuses its connections, a busy one spreads over all. */
+  placement?: PlacementOption;
+  connections?: ConnectionOptions;
+  timeouts?: Partial<Timeouts>;
+  limits?: Partial<Limits>;
+  dns?: {
+    /** Milliseconds a resolved name is kept (CURLOPT_DNS_CACHE_TIMEOUT); 0: not at all. Default 60,000. */
+    ttlMs?: number;
+  };
+  /** Content codings are not decoded yet, and none is asked for: `false` is what happens. */
+  decompress?: false;
+  /** Redirects are not followed yet: `'manual'` is what happens. */
+  redirect?: 'manual';
+}
+
+export interface ResolvedPoolOptions {
+  readonly shards: number;
+  readonly placement: PlacementOption;
+  readonly connections: Readonly<Required<ConnectionOptions>>;
+  readonly timeouts: Readonly<Timeouts>;
+  readonly limits: Readonly<Limits>;
+  readonly lookupTtlMs: number;
+}
+
+/** More threads than this are a slip: each takes some 10 MiB and a core. */
+const SHARDS_MAX = 1024;
+const TOTAL_DEFAULT = 20_000;
+/** Descriptors left for the program itself. */
+const FILES_RESERVED = 500;
+const PER_ORIGIN_DEFAULT = 256;
+const IDLE_MS_DEFAULT = 60_000;
+const QUEUE_LENGTH_DEFAULT = 100_000;
+const LOOKUP_TTL_MS_DEFAULT = 60_000;
+const COUNT_MAX = 10_000_000;
+
+const BUILT = ['shards', 'placement', 'connections', 'timeouts', 'limits', 'dns', 'decompress', 'redirect'];
+
+/** Options of the design that later versions build: they are refused with a sentence, not overlooked. */
+const NOT_BUILT: Readonly<Record<string, string>> = {
+  tls: 'HTTPS is not built yet',
+  proxy: 'proxies are not built yet',
+  retry: 'a retry policy is not built yet (one safe retry of RFC 9110 §9.2.2 is always made)',
+  cookies: 'cookies are not built yet',
+  localAddress: 'local addresses are not built yet',
+  guard: 'the address guard is not built yet',
+};
+const DNS_NOT_BUILT: Readonly<Record<string, string>> = {
+  lookup: 'a look-up function of your own is not built yet',
+  family: 'choosing the address family is not built yet',
+};
+
+/** Throws TransferError INVALID_ARGUMENT that names the option. */
+export function resolvePoolOptions(options: unknown = {}): ResolvedPoolOptions {
+  const given = checkRecord('options', options, [...BUILT, ...Object.keys(NOT_BUILT)]) as PoolOptions;
+  refuseUnbuilt(given, NOT_BUILT, '');
+  refuseOther('decompress', given.decompress, false, 'decoding of response bodies is not built yet');
+  refuseOther('redirect', given.redirect, 'manual', 'following redirects is not built yet');
+  return {
+    shards: given.shards === undefined ? defaultShards() : checkInteger('shards', given.shards, 0, SHARDS_MAX),
+    placement: checkPlacement(given.placement),
+    connections: resolveConnections(given.connections),
+    timeouts: completeTimeouts(given.timeouts),
+    limits: completeLimits(given.limits),
+    lookupTtlMs: resolveLookupTtl(given.dns),
+  };
+}
+
+function defaultShards(): number {
+  return Math.max(1, availableParallelism() - 1);
+}
+
+function checkPlacement(placement: unknown): PlacementOption {
+  if (placement === undefined) return 'origin';
+  if (placement === 'origin' || placement === 'spread' || typeof placement === 'function') {
+    return placement as PlacementOption;
+  }
+  throw invalidArgument('placement', `placement must be 'origin', 'spread' or a function, not ${describe(placement)}.`);
+}
+
+function resolveConnections(connections: unknown): Required<ConnectionOptions> {
+  const totalMax = descriptorsAvailable();
+  const resolved = {
+    perOrigin: PER_ORIGIN_DEFAULT,
+    total: Math.min(TOTAL_DEFAULT, totalMax),
+    idleMs: IDLE_MS_DEFAULT,
+    queueLength: QUEUE_LENGTH_DEFAULT,
+  };
+  if (connections === undefined) return resolved;
+  const given = checkRecord('connections', connections, Object.keys(resolved)) as ConnectionOptions;
+  const { perOrigin, total, idleMs, queueLength } = given;
+  if (perOrigin !== undefined) resolved.perOrigin = checkInteger('connections.perOrigin', perOrigin, 1, COUNT_MAX);
+  if (total !== undefined) resolved.total = checkTotal(total, totalMax);
+  if (idleMs !== undefined) {
+    resolved.idleMs = checkNumber('connections.idleMs', idleMs, 1, TIMEOUT_MS_MAX, 'milliseconds');
+  }
+  if (queueLength !== undefined) {
+    resolved.queueLength = checkInteger('connections.queueLength', queueLength, 1, COUNT_MAX);
+  }
+  return resolved;
+}
+
+function checkTotal(total: unknown, totalMax: number): number {
+  const checked = checkInteger('connections.total', total, 1, COUNT_MAX);
+  if (checked <= totalMax) return checked;
+  throw invalidArgument(
+    'connections.total',
+    `connections.total is ${checked}, but this process may open ${totalMax + FILES_RESERVED} files, of which ${FILES_RESERVED} are left to the program; raise the limit (ulimit -Hn) or ask for at most ${totalMax}.`,
+  );
+}
+
+function resolveLookupTtl(dns: unknown): number {
+  if (dns === undefined) return LOOKUP_TTL_MS_DEFAULT;
+  const given = checkRecord('dns', dns, ['ttlMs', ...Object.keys(DNS_NOT_BUILT)]) as { ttlMs?: number };
+  refuseUnbuilt(given, DNS_NOT_BUILT, 'dns.');
+  return given.ttlMs === undefined
+    ? LOOKUP_TTL_MS_DEFAULT
+    : checkNumber('dns.ttlMs', given.ttlMs, 0, TIMEOUT_MS_MAX, 'milliseconds, 0 for none');
+}
+
+function refuseUnbuilt(given: object, sentences: Readonly<Record<string, string>>, prefix: string): void {
+  for (const [name, sentence] of Object.entries(sentences)) {
+    if ((given as Record<string, unknown>)[name] !== undefined) {
+      throw invalidArgument(`${prefix}${name}`, `${prefix}${name} cannot be used: ${sentence}.`);
+    }
+  }
+}
+
+function refuseOther(option: string, value: unknown, only: unknown, sentence: string): void {
+  if (value === undefined || value === only) return;
+  throw invalidArgument(option, `${option} can only be ${describe(only)}, not ${describe(value)}: ${sentence}.`);
+}
+
+/** How many connections the hard limit of open files allows. Node itself raises the soft limit to it. */
+function descriptorsAvailable(): number {
+  let hardLimit = Number.POSITIVE_INFINITY;
+  try {
+    const line = /^Max open files\s+\S+\s+(\S+)/m.exec(readFileSync('/proc/self/limits', 'utf8'));
+    if (line?.[1] !== undefined && line[1] !== 'unlimited') hardLimit = Number(line[1]);
+  } catch {
+    // Without /proc the limit is unknown; opening too many fails transfers one by one.
+  }
+  return Math.max(1, Math.min(COUNT_MAX, hardLimit - FILES_RESERVED));
+}

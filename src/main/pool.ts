@@ -1,0 +1,240 @@
+/**
+ * Pool: `fetch` over all shards. Checks the request, picks the shard, and counts; what crosses to the shard is
+ * `shard-link.ts`'s, keeping shards alive `shard-keeper.ts`'s, the request's form `fetch-request.ts`'s.
+ */
+
+import { inspect } from 'node:util';
+import type { MessagePort } from 'node:worker_threads';
+import { TransferError } from '../protocol/errors.ts';
+import type { ShardConfig, ShardStats, ShardTask } from '../protocol/port/control.ts';
+import { Exchange } from './exchange.ts';
+import { fetchFailure } from './failure.ts';
+import { type FetchInit, type FetchRequest, FetchRequests } from './fetch-request.ts';
+import { launchInline } from './inline-shard.ts';
+import { type PoolOptions, type ResolvedPoolOptions, resolvePoolOptions } from './options.ts';
+import { equalShare, Placement } from './placement.ts';
+import type { FetchResponse } from './response.ts';
+import { ShardKeeper } from './shard-keeper.ts';
+import { ShardThreads } from './shard-threads.ts';
+import { SignalWatch } from './signal-watch.ts';
+
+/** Counts since the pool began: started = completed + failed + aborted + inFlight. */
+export interface PoolStats {
+  readonly started: number;
+  readonly completed: number;
+  readonly failed: number;
+  readonly aborted: number;
+  readonly inFlight: number;
+  /** Shards lost and replaced. */
+  readonly shardsLost: number;
+  /** Frames of shards that were bad or late, and so ignored. */
+  readonly ignoredFrames: number;
+  /** One per shard that lives, in order of their numbers. */
+  readonly shards: readonly ShardStats[];
+}
+
+/** `performance.now()` counts from the thread's start; all threads share the clock that this leads to (CLOCK_MONOTONIC). */
+const MONOTONIC_OFFSET_MS = Number(process.hrtime.bigint() / 1000n) / 1000 - performance.now();
+
+export class Pool {
+  readonly #options: ResolvedPoolOptions;
+  readonly #requests: FetchRequests;
+  readonly #placement: Placement;
+  readonly #threads: ShardThreads | null;
+  readonly #keepers: ShardKeeper[];
+  readonly #signals = new SignalWatch();
+  #state: 'open' | 'closing' | 'closed' = 'open';
+  #started = 0;
+  #completed = 0;
+  #failed = 0;
+  #aborted = 0;
+  #inFlight = 0;
+  /** Called when nothing is in flight any more, while closing. */
+  #onQuiet: (() => void) | null = null;
+  #ended: Promise<void> | null = null;
+
+  /** Throws TransferError INVALID_ARGUMENT that names the option. Its threads begin at once. */
+  constructor(options: PoolOptions = {}) {
+    this.#options = resolvePoolOptions(options);
+    const { shards, connections, placement, timeouts } = this.#options;
+    this.#requests = new FetchRequests(timeouts);
+    this.#threads = shards === 0 ? null : new ShardThreads(shards);
+    const launch = this.#launcher();
+    const count = Math.max(shards, 1);
+    this.#keepers = Array.from({ length: count }, (_, shard) => new ShardKeeper(this.#configOf(shard, count), launch));
+    this.#placement = new Placement(
+      count,
+      connections.perOrigin,
+      placement,
+      (shard) => (this.#keepers[shard] as ShardKeeper).isAlive,
+    );
+  }
+
+  /**
+   * As WHATWG fetch: a string or a URL, and an init; answers a Response. Never throws: what is wrong rejects. Failures are
+   * `TypeError('fetch failed')` with a `TransferError` as `cause` and its `code`; an aborted signal rejects with its reason.
+   */
+  readonly fetch = (input: string | URL, init?: FetchInit): Promise<FetchResponse> => {
+    let request: FetchRequest;
+    try {
+      request = this.#requests.prepare(input, init);
+    } catch (error) {
+      return Promise.reject(fetchFailure(error));
+    }
+    if (request.signal?.aborted) return Promise.reject(request.signal.reason);
+    return new Promise((resolve, reject) => this.#send(request, resolve, reject));
+  };
+
+  /** What each shard is doing and has done. */
+  async stats(): Promise<PoolStats> {
+    // A shard that ends while it is asked is left out: its successor has done nothing yet.
+    const answers = await Promise.all(
+      this.#keepers.map((keeper) => keeper.stats().catch((): ShardStats | null => null)),
+    );
+    return {
+      started: this.#started,
+      completed: this.#completed,
+      failed: this.#failed,
+      aborted: this.#aborted,
+      inFlight: this.#inFlight,
+      shardsLost: this.#keepers.reduce((sum, keeper) => sum + keeper.deaths, 0),
+      ignoredFrames: this.#keepers.reduce((sum, keeper) => sum + keeper.ignoredFrames, 0),
+      shards: answers.filter((answer) => answer !== null),
+    };
+  }
+
+  /** Takes no more requests, waits for those in flight (their bodies included), then ends the threads. May be called twice. */
+  async close(): Promise<void> {
+    if (this.#state === 'open') this.#state = 'closing';
+    if (this.#inFlight > 0 && this.#ended === null) {
+      await new Promise<void>((resolve) => {
+        const before = this.#onQuiet;
+        this.#onQuiet = () => {
+          before?.();
+          resolve();
+        };
+      });
+    }
+    await this.#end();
+  }
+
+  /** Cuts what is in flight, which fails with POOL_CLOSED and `reason` as its cause, and ends the threads. May be called twice. */
+  async destroy(reason?: unknown): Promise<void> {
+    this.#state = 'closed';
+    for (const keeper of this.#keepers) {
+      for (const exchange of [...keeper.exchanges()]) exchange.fail(poolClosed(reason));
+    }
+    await this.#end();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
+
+  [inspect.custom](_depth: number, options: object): string {
+    const { shards, connections, placement } = this.#options;
+    const view = {
+      state: this.#state,
+      started: this.#started,
+      completed: this.#completed,
+      failed: this.#failed,
+      aborted: this.#aborted,
+      inFlight: this.#inFlight,
+      placement,
+      connections,
+      shards: this.#keepers.map((keeper, shard) => ({
+        shard,
+        state: keeper.state,
+        inFlight: keeper.inFlight,
+        lost: keeper.deaths,
+      })),
+    };
+    return `Pool(${shards === 0 ? 'in this thread' : `${shards} shards`}) ${inspect(view, options)}`;
+  }
+
+  /** @internal An exchange's owner hears of its end. */
+  exchangeOver(exchange: Exchange): void {
+    const { request, place, rank, outcome } = exchange;
+    this.#placement.release(place, rank);
+    if (request.signal !== null) this.#signals.remove(request.signal, exchange);
+    this.#inFlight--;
+    if (outcome === 'completed') this.#completed++;
+    else if (outcome === 'failed') this.#failed++;
+    else this.#aborted++;
+    if (this.#inFlight === 0) this.#onQuiet?.();
+  }
+
+  #send(request: FetchRequest, resolve: (response: FetchResponse) => void, reject: (error: unknown) => void): void {
+    if (this.#state !== 'open') {
+      reject(this.#failureOf(request, poolClosed(undefined)));
+      return;
+    }
+    const place = this.#placement.placeOf(this.#keyOf(request));
+    const shard = this.#placement.choose(place);
+    if (shard < 0) {
+      reject(this.#failureOf(request, this.#noShardLives()));
+      return;
+    }
+    const { rank } = this.#placement;
+    const exchange = new Exchange(this, request, place, rank, resolve, reject);
+    this.#started++;
+    this.#inFlight++;
+    if (request.signal !== null) this.#signals.add(request.signal, exchange);
+    const keeper = this.#keepers[shard] as ShardKeeper;
+    keeper.start(exchange, performance.now() + MONOTONIC_OFFSET_MS, this.#placement.share(rank));
+  }
+
+  #keyOf(request: FetchRequest): string {
+    const { placement } = this.#options;
+    return typeof placement === 'function' ? String(placement(request.target.url)) : request.target.origin;
+  }
+
+  #failureOf(request: FetchRequest, error: TransferError): TypeError {
+    error.url = request.target.href;
+    return fetchFailure(error);
+  }
+
+  #noShardLives(): TransferError {
+    const cause = this.#keepers.map((keeper) => keeper.lastDeath).find((death) => death !== undefined);
+    return new TransferError(
+      'SHARD_LOST',
+      'No worker thread lives: each ended several times within seconds and the pool waits before it tries again; see the cause.',
+      { cause: cause ?? this.#threads?.lastError },
+    );
+  }
+
+  #launcher(): (task: ShardTask<MessagePort>) => ReturnType<typeof launchInline> {
+    const threads = this.#threads;
+    return threads === null ? launchInline : (task) => threads.launch(task);
+  }
+
+  #configOf(shard: number, count: number): ShardConfig {
+    const { connections, timeouts, limits, lookupTtlMs } = this.#options;
+    return {
+      shard,
+      totalConnections: Math.max(1, equalShare(connections.total, count, shard)),
+      queueLength: Math.max(1, equalShare(connections.queueLength, count, shard)),
+      idleMs: connections.idleMs,
+      lookupTtlMs,
+      timeouts,
+      limits,
+    };
+  }
+
+  #end(): Promise<void> {
+    this.#state = 'closed';
+    this.#ended ??= this.#endShards();
+    return this.#ended;
+  }
+
+  async #endShards(): Promise<void> {
+    await Promise.all(this.#keepers.map((keeper) => keeper.close()));
+    await this.#threads?.destroy();
+  }
+}
+
+function poolClosed(reason: unknown): TransferError {
+  return new TransferError('POOL_CLOSED', 'The pool is closed; make a new one to send more requests.', {
+    cause: reason,
+  });
+}

@@ -1,0 +1,191 @@
+/**
+ * The main thread's end of one life of one shard: its data port, its control port, and the exchanges in flight there. When
+ * the data port closes the shard is lost, whatever else was heard of its thread (TRAPS 7), and this link with it; who starts
+ * another is `shard-keeper.ts`.
+ */
+
+import type { MessagePort } from 'node:worker_threads';
+import { TransferError } from '../protocol/errors.ts';
+import { BatchLink } from '../protocol/port/batch-link.ts';
+import type { BatchReader } from '../protocol/port/batch-reader.ts';
+import { decodeTransferError } from '../protocol/port/error-encoding.ts';
+import { BODY, COMPLETE, END, ERROR, HEAD } from '../protocol/port/frames.ts';
+import { writeAbort, writeCredit, writeStart } from '../protocol/port/request-frames.ts';
+import { readBody, readEnd, readError, readHead } from '../protocol/port/response-frames.ts';
+import { SlotTable } from '../protocol/port/slot-table.ts';
+import type { Exchange } from './exchange.ts';
+
+/** Called once, when the data port has closed and everything in flight has failed. */
+export type LinkLostCallback = (link: ShardLink) => void;
+
+export class ShardLink {
+  /** Frames that were bad or for exchanges that are over, and so ignored. */
+  ignoredFrames = 0;
+  /** True when something came since the watchdog last looked; it clears it. */
+  heard = false;
+  /** Why the shard ended, once known; the cause of SHARD_LOST. */
+  deathCause: unknown = undefined;
+  readonly #port: MessagePort;
+  readonly #link: BatchLink;
+  readonly #exchanges = new SlotTable<Exchange>();
+  readonly #onLost: LinkLostCallback;
+  readonly #onFrame = (reader: BatchReader): void => this.#handleFrame(reader);
+  readonly #onImmediate = (): void => this.#flush();
+  #flushing: NodeJS.Immediate | null = null;
+  /** Whether the port keeps the process alive: exactly while exchanges are in flight, looked at when a turn ends. */
+  #refd = false;
+  #lost = false;
+  #closing = false;
+
+  constructor(port: MessagePort, onLost: LinkLostCallback) {
+    this.#port = port;
+    this.#link = new BatchLink(port);
+    this.#onLost = onLost;
+    port.on('message', (message) => this.#receive(message));
+    port.on('messageerror', (error) => this.#unreadable(error));
+    port.on('close', () => this.#portClosed());
+    port.unref();
+  }
+
+  get inFlight(): number {
+    return this.#exchanges.size;
+  }
+
+  get lost(): boolean {
+    return this.#lost;
+  }
+
+  /** `startMs`: when fetch was called, on the monotonic clock that all threads share. */
+  start(exchange: Exchange, startMs: number, originShare: number): void {
+    const { target, head, body, timeouts } = exchange.request;
+    exchange.link = this;
+    exchange.id = this.#exchanges.insert(exchange);
+    writeStart(this.#link.writer, exchange.id, startMs, originShare, target.origin, head, body, timeouts);
+    if (!this.#refd) {
+      this.#refd = true;
+      this.#port.ref();
+    }
+    this.#scheduleFlush();
+  }
+
+  abort(exchange: Exchange): void {
+    if (this.#lost || this.#exchanges.get(exchange.id) !== exchange) return;
+    writeAbort(this.#link.writer, exchange.id);
+    this.#scheduleFlush();
+  }
+
+  giveCredit(exchange: Exchange, bodyBytes: number): void {
+    if (this.#lost) return;
+    writeCredit(this.#link.writer, exchange.id, bodyBytes);
+    this.#scheduleFlush();
+  }
+
+  remove(exchange: Exchange): void {
+    this.#exchanges.remove(exchange.id);
+    if (this.#exchanges.size === 0) this.#scheduleFlush();
+  }
+
+  exchanges(): Iterable<Exchange> {
+    return this.#exchanges;
+  }
+
+  /** Closes the port: the shard ends, and what is in flight fails. */
+  close(): void {
+    this.#closing = true;
+    this.#port.close();
+  }
+
+  #receive(message: unknown): void {
+    this.heard = true;
+    try {
+      this.#link.receive(message, this.#onFrame);
+    } catch (error) {
+      this.#unreadable(error);
+      return;
+    }
+    this.#scheduleFlush();
+  }
+
+  #handleFrame(reader: BatchReader): void {
+    const exchange = this.#exchanges.get(reader.id);
+    if (exchange === undefined) {
+      this.ignoredFrames++;
+      return;
+    }
+    if (!this.#dispatch(reader, exchange)) {
+      this.ignoredFrames++;
+      this.abort(exchange);
+      exchange.fail(
+        new TransferError('INTERNAL', `A shard sent a damaged frame of kind ${reader.kind}; please report this.`),
+      );
+    }
+  }
+
+  /** False when the frame does not hold what its kind says. */
+  #dispatch(reader: BatchReader, exchange: Exchange): boolean {
+    switch (reader.kind) {
+      case COMPLETE: {
+        const frame = readHead(reader);
+        if (frame !== null) exchange.complete(frame);
+        return frame !== null;
+      }
+      case HEAD: {
+        const frame = readHead(reader);
+        if (frame !== null) exchange.head(frame);
+        return frame !== null;
+      }
+      case BODY: {
+        const chunk = readBody(reader);
+        if (chunk !== null) exchange.body(chunk);
+        return chunk !== null;
+      }
+      case END: {
+        const end = readEnd(reader);
+        if (end !== null) exchange.end(end.endUs, end.trailers);
+        return end !== null;
+      }
+      case ERROR: {
+        const text = readError(reader);
+        if (text !== null) exchange.fail(decodeTransferError(text));
+        return text !== null;
+      }
+      default:
+        return false;
+    }
+  }
+
+  /** One message per turn: frames of this turn wait for its end, when the event loop comes to its immediates. */
+  #scheduleFlush(): void {
+    if (this.#lost) return;
+    this.#flushing ??= setImmediate(this.#onImmediate);
+  }
+
+  #flush(): void {
+    this.#flushing = null;
+    if (this.#lost) return;
+    this.#link.flush();
+    if (this.#refd && this.#exchanges.size === 0) {
+      this.#refd = false;
+      this.#port.unref();
+    }
+  }
+
+  #unreadable(error: unknown): void {
+    this.deathCause ??= error;
+    this.close();
+  }
+
+  #portClosed(): void {
+    if (this.#lost) return;
+    this.#lost = true;
+    for (const exchange of [...this.#exchanges]) exchange.fail(this.#lossOf());
+    this.#onLost(this);
+  }
+
+  #lossOf(): TransferError {
+    const sentence = this.#closing
+      ? 'The shard that carried this request was ended.'
+      : 'The worker thread that carried this request ended; requests that may be repeated can be sent again.';
+    return new TransferError('SHARD_LOST', sentence, { cause: this.deathCause });
+  }
+}

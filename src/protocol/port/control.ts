@@ -1,0 +1,66 @@
+/**
+ * The control plane: what the main thread asks of a shard now and then, over Comlink on a port of its own. Each answer is
+ * `{ ok }` or `{ error }` with the error encoded by us, because Comlink loses an error's code and cause (TRAPS 9).
+ */
+
+import type { Limits, Timeouts } from '../options.ts';
+
+/** What a shard is started with. */
+export interface ShardConfig {
+  /** Its number, from 0. */
+  readonly shard: number;
+  /** Its share of `connections.total`. */
+  readonly totalConnections: number;
+  /** Its share of `connections.queueLength`. */
+  readonly queueLength: number;
+  readonly idleMs: number;
+  readonly lookupTtlMs: number;
+  readonly timeouts: Readonly<Timeouts>;
+  readonly limits: Readonly<Limits>;
+}
+
+/** What `pool.stats()` says of one shard. Counts are since the shard began; times in milliseconds. */
+export interface ShardStats {
+  readonly shard: number;
+  /** Transfers under way, the waiting ones included. */
+  readonly running: number;
+  /** Transfers waiting for a connection. */
+  readonly queued: number;
+  /** Open connections that serve nobody. */
+  readonly idle: number;
+  readonly connections: number;
+  /** Connections ever opened. */
+  readonly opened: number;
+  /** Transfers that ran over a connection that had served others. */
+  readonly reused: number;
+  readonly started: number;
+  readonly completed: number;
+  readonly failed: number;
+  readonly aborted: number;
+  readonly bytesIn: number;
+  readonly bytesOut: number;
+  /** Turns of the crank. */
+  readonly turns: number;
+  /** Time spent in turns. */
+  readonly loopMs: number;
+  /** Frames that were bad or for unknown transfers, and so ignored. */
+  readonly ignoredFrames: number;
+}
+
+/** An answer of the control plane. */
+export type ControlAnswer<T> = { readonly ok: T } | { readonly error: string };
+
+/** What a shard exposes. */
+export interface ShardControl {
+  ping(): ControlAnswer<true>;
+  stats(): ControlAnswer<ShardStats>;
+  /** Ends every transfer and closes every descriptor. */
+  close(): ControlAnswer<true>;
+}
+
+/** What the shard's task is given: its configuration and its two ports. */
+export interface ShardTask<Port> {
+  readonly config: ShardConfig;
+  readonly dataPort: Port;
+  readonly controlPort: Port;
+}

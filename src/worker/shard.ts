@@ -1,0 +1,225 @@
+/**
+ * One shard: a multi handle, its event loop, and the two ports to the main thread. As a Piscina task (`startShard` is this
+ * file's default export) it begins the shard and returns; the shard lives as long as its thread, or until `close`.
+ *
+ * On the path of a request there is no promise, no timer and no message of its own: frames come in a batch, transfers are
+ * added, the crank is turned, and what the turn produced leaves in a batch.
+ */
+
+import { type MessagePort, threadId } from 'node:worker_threads';
+import { TransferError } from '../protocol/errors.ts';
+import type { Timeouts } from '../protocol/options.ts';
+import { type Origin, parseOrigin } from '../protocol/origin.ts';
+import { BatchLink } from '../protocol/port/batch-link.ts';
+import type { BatchReader } from '../protocol/port/batch-reader.ts';
+import type { ShardConfig, ShardStats, ShardTask } from '../protocol/port/control.ts';
+import { encodeError } from '../protocol/port/error-encoding.ts';
+import { ABORT, CREDIT, START } from '../protocol/port/frames.ts';
+import { StartFrame } from '../protocol/port/request-frames.ts';
+import { writeError } from '../protocol/port/response-frames.ts';
+import { EpollDriver } from './multi/epoll-driver.ts';
+import { Multi } from './multi/multi.ts';
+import { Transfer } from './multi/transfer.ts';
+import { ResponseForwarder } from './response-forwarder.ts';
+import { exposeControl } from './shard-control.ts';
+
+/** Origins whose parsed form is kept; a crawler visits many. */
+const ORIGINS_MAX = 4096;
+
+export class Shard {
+  readonly #config: ShardConfig;
+  readonly #port: MessagePort;
+  readonly #link: BatchLink;
+  readonly #multi: Multi;
+  readonly #driver: EpollDriver;
+  readonly #forwarder: ResponseForwarder;
+  readonly #start = new StartFrame();
+  readonly #origins = new Map<string, Origin>();
+  readonly #onFrame = (reader: BatchReader): void => this.#handleFrame(reader);
+  /** Transfers under way, by id. */
+  readonly #transfers = new Map<number, Transfer>();
+  #started = 0;
+  #failed = 0;
+  #aborted = 0;
+  #ignoredFrames = 0;
+  #turns = 0;
+  #loopMs = 0;
+  #closed = false;
+
+  constructor(config: ShardConfig, port: MessagePort) {
+    this.#config = config;
+    this.#port = port;
+    this.#link = new BatchLink(port);
+    this.#multi = new Multi({
+      maxConnects: config.totalConnections,
+      maxTotalConnections: config.totalConnections,
+      queueLength: config.queueLength,
+      idleMs: config.idleMs,
+      lookupTtlMs: config.lookupTtlMs,
+    });
+    this.#forwarder = new ResponseForwarder(this.#link.writer, this.#multi, this.#transfers);
+    this.#driver = new EpollDriver(this.#multi);
+    this.#driver.onTurn = () => this.#endTurn();
+    // The main thread's port keeps the process alive while it waits for answers; this end never does.
+    this.#driver.unref();
+    this.#driver.run();
+    port.on('message', (message) => this.#receive(message));
+    port.on('close', () => this.close());
+    port.unref();
+  }
+
+  stats(): ShardStats {
+    const multi = this.#multi.stats();
+    return {
+      shard: this.#config.shard,
+      running: multi.running,
+      queued: multi.pending,
+      idle: multi.idle,
+      connections: multi.connections,
+      opened: multi.opened,
+      reused: multi.reused,
+      started: this.#started,
+      completed: this.#forwarder.completed,
+      failed: this.#failed,
+      aborted: this.#aborted,
+      bytesIn: multi.bytesIn,
+      bytesOut: multi.bytesOut,
+      turns: this.#turns,
+      loopMs: this.#loopMs,
+      ignoredFrames: this.#ignoredFrames,
+    };
+  }
+
+  /** Ends every transfer and closes every descriptor and the data port. */
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#multi.close();
+    this.#driver.stop();
+    this.#port.close();
+  }
+
+  #receive(message: unknown): void {
+    if (this.#closed) return;
+    this.#driver.hold();
+    try {
+      this.#link.receive(message, this.#onFrame);
+    } catch {
+      // An unreadable batch: nothing that follows can be trusted. The closed port tells the main thread, which fails what was
+      // in flight here as SHARD_LOST and starts another shard.
+      this.close();
+      return;
+    }
+    // First what the sockets have, so that a closed or poisoned connection is never taken; then the new transfers.
+    this.#driver.crank();
+  }
+
+  #handleFrame(reader: BatchReader): void {
+    switch (reader.kind) {
+      case START:
+        this.#startTransfer(reader);
+        return;
+      case CREDIT:
+        this.#forwarder.credit(reader.id, reader.word(3));
+        return;
+      case ABORT:
+        this.#abort(reader.id);
+        return;
+      default:
+        this.#badFrame(reader.id, `frame of unknown kind ${reader.kind}`);
+    }
+  }
+
+  #startTransfer(reader: BatchReader): void {
+    this.#started++;
+    const frame = this.#start;
+    if (!frame.read(reader)) {
+      this.#refuse(
+        frame.id,
+        new TransferError('INTERNAL', 'A request was damaged on its way to its shard; please report this.'),
+      );
+      return;
+    }
+    try {
+      const transfer = new Transfer({
+        kind: 'prepared',
+        origin: this.#originOf(frame.origin),
+        method: frame.head.slice(0, frame.head.indexOf(' ')),
+        head: frame.head,
+        body: frame.body,
+        timeouts: frame.timeouts ?? (this.#config.timeouts as Timeouts),
+        limits: this.#config.limits,
+      });
+      transfer.id = frame.id;
+      transfer.startMs = frame.startMs;
+      transfer.hostConnections = frame.originShare;
+      this.#forwarder.attach(transfer);
+      this.#transfers.set(frame.id, transfer);
+      this.#multi.add(transfer);
+    } catch (error) {
+      this.#transfers.delete(frame.id);
+      this.#refuse(frame.id, error);
+    }
+  }
+
+  #originOf(text: string): Origin {
+    let origin = this.#origins.get(text);
+    if (origin === undefined) {
+      if (this.#origins.size >= ORIGINS_MAX) this.#origins.clear();
+      origin = parseOrigin(text);
+      this.#origins.set(text, origin);
+    }
+    return origin;
+  }
+
+  /** The main thread no longer wants it; it hears nothing more of it. */
+  #abort(id: number): void {
+    const transfer = this.#transfers.get(id);
+    if (transfer === undefined) {
+      this.#ignoredFrames++;
+      return;
+    }
+    this.#aborted++;
+    this.#forget(transfer);
+  }
+
+  /** A bad frame of a known transfer fails it; of an unknown one it is counted. */
+  #badFrame(id: number, what: string): void {
+    const transfer = this.#transfers.get(id);
+    if (transfer === undefined) {
+      this.#ignoredFrames++;
+      return;
+    }
+    this.#forget(transfer);
+    this.#refuse(id, new TransferError('INTERNAL', `The main thread sent a ${what}; please report this.`));
+  }
+
+  #forget(transfer: Transfer): void {
+    this.#transfers.delete(transfer.id);
+    this.#forwarder.forget(transfer.id);
+    this.#multi.remove(transfer);
+  }
+
+  #refuse(id: number, error: unknown): void {
+    this.#failed++;
+    writeError(this.#link.writer, id, encodeError(error));
+  }
+
+  /** Each crank ends here: failures become frames (successes have), and the batch leaves. */
+  #endTurn(): void {
+    this.#turns++;
+    for (let transfer = this.#multi.nextDone(); transfer !== null; transfer = this.#multi.nextDone()) {
+      this.#forget(transfer);
+      this.#refuse(transfer.id, transfer.error);
+    }
+    this.#link.flush();
+    this.#loopMs += this.#driver.elapsedMs;
+  }
+}
+
+/** The Piscina task: begins the shard and returns its thread's id; what it began goes on. */
+export default function startShard(task: ShardTask<MessagePort>): number {
+  const shard = new Shard(task.config, task.dataPort);
+  exposeControl(shard, task.controlPort);
+  return threadId;
+}
