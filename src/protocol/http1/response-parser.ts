@@ -103,7 +103,10 @@ const CHUNK_SIZE_DIGITS_MAX = 16;
  * Bytes of a read that are copied at a time behind a head that did not lie whole in one read. The head may end in any of them,
  * and an obs-fold makes us copy the rest of one again: small enough for both, large enough to amortise the call.
  */
-const KEEP_STEP_BYTES = 512;
+const KEEP_STEP_BYTES = 128;
+
+/** The first buffer for a head that is kept: most heads fit. Bytes. */
+const KEPT_BYTES_MIN = 1024;
 
 /** A buffer up to this size stays with the parser from response to response; a larger one is given back. Bytes. */
 const KEPT_BYTES_MAX = 4096;
@@ -163,6 +166,7 @@ export class ResponseParser {
   begun = false;
   complete = false;
 
+  /** Read by `begin()` and from then on: to be set before it, to the limits of the request that it is for. */
   limits: ParserLimits;
   #sink: ResponseSink | null = null;
   #mode: Mode = 'idle';
@@ -392,7 +396,7 @@ export class ResponseParser {
   #keep(bytes: Uint8Array, start: number, end: number): void {
     const length = this.#keptLength + (end - start);
     if (length > this.#kept.length) {
-      const grown = new Uint8Array(Math.max(length, this.#kept.length * 2, KEEP_STEP_BYTES * 2));
+      const grown = new Uint8Array(Math.max(length, this.#kept.length * 2, KEPT_BYTES_MIN));
       grown.set(this.#kept.subarray(0, this.#keptLength));
       this.#kept = grown;
     }
@@ -566,7 +570,6 @@ export class ResponseParser {
 
   #sectionDone(bytes: Uint8Array, start: number, end: number): void {
     if (this.#mode === 'trailers') {
-      this.#keptLength = 0;
       const stop = end - EMPTY_LINE_BYTES;
       this.#trailers = stop === start ? '' : latin1(bytes, start, stop);
       this.#mode = 'ending';
@@ -581,7 +584,6 @@ export class ResponseParser {
       return;
     }
     this.#decideFraming();
-    this.#keptLength = 0;
     sink.onHead(this, bytes, start, end);
   }
 

@@ -351,8 +351,12 @@ describe('failing', () => {
   });
 });
 
+function cpuMs(): number {
+  return process.cpuUsage().user / 1_000;
+}
+
 describe('cost', () => {
-  /** Milliseconds that are two orders of magnitude above what linear time takes here, and below what quadratic time does. */
+  /** Two orders of magnitude above what linear time takes here, and below what quadratic time does. CPU, so that load counts less. */
   const LINEAR_MS_MAX = 2_000;
 
   test('20: 1,000,000 1-byte chunks, one event each, in one read after the other', () => {
@@ -371,10 +375,10 @@ describe('cost', () => {
     });
     const head = latin1(CHUNKED);
     const read = latin1('1\r\nx\r\n'.repeat(10_000));
-    const startMs = performance.now();
+    const startMs = cpuMs();
     parser.execute(head, 0, head.length);
     for (let turn = 0; turn < 100; turn++) expect(parser.execute(read, 0, read.length)).toBe(read.length);
-    expect(performance.now() - startMs).toBeLessThan(LINEAR_MS_MAX);
+    expect(cpuMs() - startMs).toBeLessThan(LINEAR_MS_MAX);
     expect([bodyBytes, events]).toEqual([1_000_000, 1_000_000]);
     parser.execute(latin1('0\r\n\r\n'), 0, 5);
     expect(parser.complete).toBe(true);
@@ -387,14 +391,14 @@ describe('cost', () => {
   ])('45: a head near 64 KiB, byte by byte: %s', (_name, input) => {
     const bytes = latin1(input);
     const parser = new ResponseParser(DEFAULT_LIMITS);
-    const startMs = performance.now();
+    const startMs = cpuMs();
     for (let round = 0; round < 5; round++) {
       const recorder = new Recorder(false);
       parser.begin('GET', recorder);
-      for (let at = 0; at < bytes.length; at++) expect(parser.execute(bytes, at, at + 1) === at + 1).toBe(true);
+      for (let at = 0; at < bytes.length; ) at = parser.execute(bytes, at, at + 1);
       expect(recorder.events).toEqual(['head 200 HTTP/1.1 length 0 keep', 'end']);
     }
-    expect(performance.now() - startMs).toBeLessThan(LINEAR_MS_MAX);
+    expect(cpuMs() - startMs).toBeLessThan(LINEAR_MS_MAX);
   });
 });
 

@@ -561,6 +561,11 @@ const INTERIM: Case[] = [
     'HTTP/1.1 205 R\r\nContent-Length: 1\r\n\r\nx',
     ['head 205 HTTP/1.1 length 1 keep', 'body "x"', 'end'],
   ],
+  [
+    '37: a blank before the first field of the head after a 1xx',
+    `HTTP/1.1 103 E\r\nA: b\r\n\r\n${OK} X: y\r\n\r\n`,
+    ['interim 103', 'error BAD_RESPONSE head'],
+  ],
   ['53: 101', 'HTTP/1.1 101 S\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n', BAD_HEAD],
 ];
 
