@@ -22,7 +22,7 @@ export async function runProgram(program: () => Promise<number>): Promise<void> 
     // What node:util's parseArgs says about unknown options is one good sentence as well.
     const usage =
       error instanceof UsageError || String((error as { code?: unknown }).code).startsWith('ERR_PARSE_ARGS');
-    console.error(usage ? `${(error as Error).message} Try --help.` : error);
+    console.error(usage ? `${(error as Error).message.replace(/\.?$/, '.')} Try --help.` : error);
     process.exit(usage ? 2 : 1);
   }
 }
