@@ -77,6 +77,10 @@ export class FetchTarget {
 
 /** URLs whose parsed form is kept: parsing costs more than everything else a small request does on the main thread. */
 const TARGETS_MAX = 4096;
+/** Longer URLs are not kept, so that what is kept stays small. */
+const TARGET_TEXT_MAX = 2048;
+/** What a frame can tell of a body's length. */
+const BODY_BYTES_MAX = 2 ** 31 - 1;
 
 /** Init members of WHATWG fetch that are about browsers and mean nothing here: they are accepted and have no effect. */
 const WITHOUT_EFFECT = [
@@ -114,7 +118,7 @@ export class FetchRequests {
       if (!URL.canParse(text)) throw badUrl(text);
       target = new FetchTarget(new URL(text));
       if (this.#targets.size >= TARGETS_MAX) this.#targets.clear();
-      this.#targets.set(text, target);
+      if (text.length <= TARGET_TEXT_MAX) this.#targets.set(text, target);
     }
     return target;
   }
@@ -228,6 +232,12 @@ function bodyOf(body: unknown, method: string, headers: (readonly [string, strin
     return Buffer.from(body.toString(), 'utf8');
   }
   const bytes = viewOf(body);
+  if (bytes !== null && bytes.length > BODY_BYTES_MAX) {
+    throw invalidArgument(
+      'body',
+      `A body of ${bytes.length} bytes is too long; at most ${BODY_BYTES_MAX} can be sent at once.`,
+    );
+  }
   if (bytes !== null) return bytes;
   throw invalidArgument(
     'body',

@@ -76,13 +76,15 @@ export class Pool {
    */
   readonly fetch = (input: string | URL, init?: FetchInit): Promise<FetchResponse> => {
     let request: FetchRequest;
+    let key: string;
     try {
       request = this.#requests.prepare(input, init);
+      key = this.#keyOf(request);
     } catch (error) {
       return Promise.reject(fetchFailure(error));
     }
     if (request.signal?.aborted) return Promise.reject(request.signal.reason);
-    return new Promise((resolve, reject) => this.#send(request, resolve, reject));
+    return new Promise((resolve, reject) => this.#send(request, key, resolve, reject));
   };
 
   /** What each shard is doing and has done. */
@@ -164,12 +166,17 @@ export class Pool {
     if (this.#inFlight === 0) this.#onQuiet?.();
   }
 
-  #send(request: FetchRequest, resolve: (response: FetchResponse) => void, reject: (error: unknown) => void): void {
+  #send(
+    request: FetchRequest,
+    key: string,
+    resolve: (response: FetchResponse) => void,
+    reject: (error: unknown) => void,
+  ): void {
     if (this.#state !== 'open') {
       reject(this.#failureOf(request, poolClosed(undefined)));
       return;
     }
-    const place = this.#placement.placeOf(this.#keyOf(request));
+    const place = this.#placement.placeOf(key);
     const shard = this.#placement.choose(place);
     if (shard < 0) {
       reject(this.#failureOf(request, this.#noShardLives()));

@@ -12,8 +12,10 @@ import { decodeTransferError } from '../protocol/port/error-encoding.ts';
 import { BODY, COMPLETE, END, ERROR, HEAD } from '../protocol/port/frames.ts';
 import { writeAbort, writeCredit, writeStart } from '../protocol/port/request-frames.ts';
 import { readBody, readEnd, readError, readHead } from '../protocol/port/response-frames.ts';
-import { SlotTable } from '../protocol/port/slot-table.ts';
 import type { Exchange } from './exchange.ts';
+
+/** Ids are 32-bit words of frames. */
+const ID_MAX = 2 ** 31 - 1;
 
 /** Called once, when the data port has closed and everything in flight has failed. */
 export type LinkLostCallback = (link: ShardLink) => void;
@@ -27,7 +29,9 @@ export class ShardLink {
   deathCause: unknown = undefined;
   readonly #port: MessagePort;
   readonly #link: BatchLink;
-  readonly #exchanges = new SlotTable<Exchange>();
+  /** In flight, by id. Ids count up and are not used again for a long time, so a late frame finds nothing. */
+  readonly #exchanges = new Map<number, Exchange>();
+  #lastId = 0;
   readonly #onLost: LinkLostCallback;
   readonly #onFrame = (reader: BatchReader): void => this.#handleFrame(reader);
   readonly #onImmediate = (): void => this.#flush();
@@ -59,7 +63,8 @@ export class ShardLink {
   start(exchange: Exchange, startMs: number, originShare: number): void {
     const { target, head, body, timeouts } = exchange.request;
     exchange.link = this;
-    exchange.id = this.#exchanges.insert(exchange);
+    exchange.id = this.#nextId();
+    this.#exchanges.set(exchange.id, exchange);
     writeStart(this.#link.writer, exchange.id, startMs, originShare, target.origin, head, body, timeouts);
     if (!this.#refd) {
       this.#refd = true;
@@ -81,12 +86,12 @@ export class ShardLink {
   }
 
   remove(exchange: Exchange): void {
-    this.#exchanges.remove(exchange.id);
+    this.#exchanges.delete(exchange.id);
     if (this.#exchanges.size === 0) this.#scheduleFlush();
   }
 
   exchanges(): Iterable<Exchange> {
-    return this.#exchanges;
+    return this.#exchanges.values();
   }
 
   /** Closes the port: the shard ends, and what is in flight fails. */
@@ -154,6 +159,13 @@ export class ShardLink {
     }
   }
 
+  /** Small integers from 1; after two thousand million they start over, past those still in flight. */
+  #nextId(): number {
+    do this.#lastId = this.#lastId === ID_MAX ? 1 : this.#lastId + 1;
+    while (this.#exchanges.has(this.#lastId));
+    return this.#lastId;
+  }
+
   /** One message per turn: frames of this turn wait for its end, when the event loop comes to its immediates. */
   #scheduleFlush(): void {
     if (this.#lost) return;
@@ -178,7 +190,7 @@ export class ShardLink {
   #portClosed(): void {
     if (this.#lost) return;
     this.#lost = true;
-    for (const exchange of [...this.#exchanges]) exchange.fail(this.#lossOf());
+    for (const exchange of [...this.#exchanges.values()]) exchange.fail(this.#lossOf());
     this.#onLost(this);
   }
 

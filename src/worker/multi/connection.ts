@@ -52,6 +52,8 @@ export class Connection implements SocketOwner, ResponseSink {
   #refused: Uint8Array | null = null;
   /** The trailer section of the response that ends. */
   #trailers = '';
+  /** True when something followed the response: bytes that nobody asked for, or the peer's FIN. */
+  #stray = false;
   /** What a callback threw: it fails the transfer, not the connection's parser. */
   #thrown: TransferError | null = null;
 
@@ -208,7 +210,7 @@ export class Connection implements SocketOwner, ResponseSink {
       transfer.targetOffset += count;
       transfer.bytesReceived += count;
       this.parser.skipBody(count);
-      this.#afterBytes(transfer, false);
+      this.#afterBytes(transfer);
     } else if (count === 0) this.#peerClosed(transfer);
     else if (!isTransient(count)) this.#connectionLost(count);
   }
@@ -223,15 +225,16 @@ export class Connection implements SocketOwner, ResponseSink {
       return;
     }
     if (this.transfer !== transfer) return;
-    if (!this.parser.complete && consumed < end) this.#leftover = bytes.slice(consumed, end);
-    this.#afterBytes(transfer, consumed < end);
+    if (this.parser.complete) this.#stray = consumed < end;
+    else if (consumed < end) this.#leftover = bytes.slice(consumed, end);
+    this.#afterBytes(transfer);
   }
 
   /** Settles what the bytes changed: the end of the exchange, or the clock that runs next. */
-  #afterBytes(transfer: Transfer, stray: boolean): void {
+  #afterBytes(transfer: Transfer): void {
     if (this.transfer !== transfer) return;
     if (this.#thrown !== null) this.#fail(this.#thrown);
-    else if (this.parser.complete && this.#refused === null) this.#finish(transfer, stray);
+    else if (this.parser.complete && this.#refused === null) this.#finish(transfer);
     else if (transfer.state === 'body') this.#restartBodyClock(transfer);
   }
 
@@ -246,7 +249,8 @@ export class Connection implements SocketOwner, ResponseSink {
       this.#fail(this.#thrown ?? asTransferError(error));
       return;
     }
-    this.#afterBytes(transfer, true);
+    this.#stray = true;
+    this.#afterBytes(transfer);
   }
 
   // ── ResponseSink: what the parser found ──────────────────────────────────────────────────────────────────────────────
@@ -328,7 +332,7 @@ export class Connection implements SocketOwner, ResponseSink {
     const leftover = this.#leftover;
     this.#leftover = null;
     if (leftover !== null) this.#consume(transfer, leftover, 0, leftover.length);
-    else this.#afterBytes(transfer, false);
+    else this.#afterBytes(transfer);
   }
 
   // ── Ending ───────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -350,9 +354,9 @@ export class Connection implements SocketOwner, ResponseSink {
     this.#multi.freeSlot(this.destination);
   }
 
-  #finish(transfer: Transfer, stray: boolean): void {
+  #finish(transfer: Transfer): void {
     const multi = this.#multi;
-    const reusable = this.#canServeAgain(transfer, stray);
+    const reusable = this.#canServeAgain(transfer);
     this.transfer = null;
     if (!reusable) this.close();
     multi.complete(transfer, null);
@@ -367,9 +371,9 @@ export class Connection implements SocketOwner, ResponseSink {
     if (reusable) multi.connectionFree(this);
   }
 
-  #canServeAgain(transfer: Transfer, stray: boolean): boolean {
+  #canServeAgain(transfer: Transfer): boolean {
     if (!this.parser.keepAlive) return false;
-    if (stray) return false;
+    if (this.#stray) return false;
     if (transfer.forbidReuse) return false;
     // The response came before the request was sent whole: the rest of the request would be taken for the next one.
     return this.#out === null && this.#sendErrno === 0;

@@ -544,8 +544,10 @@ export class Multi {
     for (let index = 0; index < changed.length; index++) {
       const entry = changed[index] as SocketEntry;
       entry.changed = false;
+      // A callback that throws makes the socket leave; its REMOVE is still to be told then, in the next pass.
+      const { leaving } = entry;
       if (entry.wanted !== entry.told) this.#tellSocket(entry);
-      if (!entry.leaving) continue;
+      if (!leaving) continue;
       this.sockets.delete(entry);
       if (entry.owned) this.io.close(entry.socket);
     }
