@@ -18,7 +18,12 @@ import type { ShardLink } from './shard-link.ts';
 /** Who is told that an exchange is over: the pool, which counts. */
 export interface ExchangeOwner {
   exchangeOver(exchange: Exchange): void;
+  /** Its shard is gone: whether it was sent again, on another one. */
+  replay(exchange: Exchange): boolean;
 }
+
+/** Methods whose repetition has the effect of one request (RFC 9110 §9.2.2). */
+const IDEMPOTENT_METHODS: ReadonlySet<string> = new Set(['GET', 'HEAD', 'PUT', 'DELETE', 'OPTIONS']);
 
 export class Exchange implements BodyOrigin {
   state: 'waiting' | 'receiving' | 'over' = 'waiting';
@@ -29,7 +34,8 @@ export class Exchange implements BodyOrigin {
   link: ShardLink | null = null;
   readonly request: FetchRequest;
   readonly place: Place;
-  readonly rank: number;
+  rank: number;
+  #replayed = false;
   readonly #owner: ExchangeOwner;
   readonly #resolve: (response: FetchResponse) => void;
   readonly #reject: (error: unknown) => void;
@@ -95,6 +101,17 @@ export class Exchange implements BodyOrigin {
     this.#over('failed');
     if (source === null) this.#reject(fetchFailure(error));
     else source.fail(bodyFailure(error));
+  }
+
+  /** Its shard died. */
+  shardLost(error: TransferError): void {
+    if (this.#mayReplay() && this.#owner.replay(this)) this.#replayed = true;
+    else this.fail(error);
+  }
+
+  /** Once, while nothing of the response has come, and only what has the same effect twice. */
+  #mayReplay(): boolean {
+    return this.state === 'waiting' && !this.#replayed && IDEMPOTENT_METHODS.has(this.request.method);
   }
 
   /** The caller's signal fired: its reason itself is the error (Fetch §4.1). */

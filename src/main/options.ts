@@ -37,6 +37,10 @@ export interface PoolOptions {
   connections?: ConnectionOptions;
   timeouts?: Partial<Timeouts>;
   limits?: Partial<Limits>;
+  retry?: {
+    /** Send a request that was in flight on a shard that died once more, on another shard: once, only idempotent methods, only before its head came. Default false. */
+    shardLost?: boolean;
+  };
   dns?: {
     /** Milliseconds a resolved name is kept (CURLOPT_DNS_CACHE_TIMEOUT); 0: not at all. Default 60,000. */
     ttlMs?: number;
@@ -54,6 +58,7 @@ export interface ResolvedPoolOptions {
   readonly timeouts: Readonly<Timeouts>;
   readonly limits: Readonly<Limits>;
   readonly lookupTtlMs: number;
+  readonly replayOnShardLost: boolean;
 }
 
 /** More threads than this are a slip: each takes some 10 MiB and a core. */
@@ -67,17 +72,22 @@ const QUEUE_LENGTH_DEFAULT = 100_000;
 const LOOKUP_TTL_MS_DEFAULT = 60_000;
 const COUNT_MAX = 10_000_000;
 
-const BUILT = ['shards', 'placement', 'connections', 'timeouts', 'limits', 'dns', 'decompress', 'redirect'];
+const BUILT = ['shards', 'placement', 'connections', 'timeouts', 'limits', 'dns', 'retry', 'decompress', 'redirect'];
 
 /** Options of the design that later versions build: they are refused with a sentence, not overlooked. */
 const NOT_BUILT: Readonly<Record<string, string>> = {
   tls: 'HTTPS is not built yet',
   proxy: 'proxies are not built yet',
-  retry: 'a retry policy is not built yet (one safe retry of RFC 9110 §9.2.2 is always made)',
   cookies: 'cookies are not built yet',
   localAddress: 'local addresses are not built yet',
   guard: 'the address guard is not built yet',
 };
+const RETRY_NOT_BUILT: Readonly<Record<string, string>> = Object.fromEntries(
+  ['attempts', 'codes', 'statuses', 'methods', 'delayMs', 'retryAfter'].map((name) => [
+    name,
+    'a retry policy is not built yet; the one safe retry of RFC 9110 §9.2.2 is always made',
+  ]),
+);
 const DNS_NOT_BUILT: Readonly<Record<string, string>> = {
   lookup: 'a look-up function of your own is not built yet',
   family: 'choosing the address family is not built yet',
@@ -96,6 +106,7 @@ export function resolvePoolOptions(options: unknown = {}): ResolvedPoolOptions {
     timeouts: completeTimeouts(given.timeouts),
     limits: completeLimits(given.limits),
     lookupTtlMs: resolveLookupTtl(given.dns),
+    replayOnShardLost: resolveReplay(given.retry),
   };
 }
 
@@ -149,6 +160,15 @@ function resolveLookupTtl(dns: unknown): number {
   return given.ttlMs === undefined
     ? LOOKUP_TTL_MS_DEFAULT
     : checkNumber('dns.ttlMs', given.ttlMs, 0, TIMEOUT_MS_MAX, 'milliseconds, 0 for none');
+}
+
+function resolveReplay(retry: unknown): boolean {
+  if (retry === undefined) return false;
+  const given = checkRecord('retry', retry, ['shardLost', ...Object.keys(RETRY_NOT_BUILT)]) as { shardLost?: unknown };
+  refuseUnbuilt(given, RETRY_NOT_BUILT, 'retry.');
+  const { shardLost = false } = given;
+  if (typeof shardLost === 'boolean') return shardLost;
+  throw invalidArgument('retry.shardLost', `retry.shardLost must be true or false, not ${describe(shardLost)}.`);
 }
 
 function refuseUnbuilt(given: object, sentences: Readonly<Record<string, string>>, prefix: string): void {

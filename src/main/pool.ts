@@ -166,6 +166,19 @@ export class Pool {
     if (this.#inFlight === 0) this.#onQuiet?.();
   }
 
+  /** @internal Sends an exchange again, on another shard than the one that died. */
+  replay(exchange: Exchange): boolean {
+    if (!this.#options.replayOnShardLost || this.#state === 'closed') return false;
+    const { place, rank } = exchange;
+    const shard = this.#placement.choose(place);
+    // Without a new place it keeps its old one, which its failure releases.
+    if (shard < 0) return false;
+    this.#placement.release(place, rank);
+    exchange.rank = this.#placement.rank;
+    this.#startOn(shard, exchange);
+    return true;
+  }
+
   #send(
     request: FetchRequest,
     key: string,
@@ -187,8 +200,12 @@ export class Pool {
     this.#started++;
     this.#inFlight++;
     if (request.signal !== null) this.#signals.add(request.signal, exchange);
-    const keeper = this.#keepers[shard] as ShardKeeper;
-    keeper.start(exchange, performance.now() + MONOTONIC_OFFSET_MS, this.#placement.share(rank));
+    this.#startOn(shard, exchange);
+  }
+
+  #startOn(shard: number, exchange: Exchange): void {
+    const startMs = performance.now() + MONOTONIC_OFFSET_MS;
+    (this.#keepers[shard] as ShardKeeper).start(exchange, startMs, this.#placement.share(exchange.rank));
   }
 
   #keyOf(request: FetchRequest): string {

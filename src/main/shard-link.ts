@@ -17,7 +17,7 @@ import type { Exchange } from './exchange.ts';
 /** Ids are 32-bit words of frames. */
 const ID_MAX = 2 ** 31 - 1;
 
-/** Called once, when the data port has closed and everything in flight has failed. */
+/** Called once, when the data port has closed, before what was in flight is failed. */
 export type LinkLostCallback = (link: ShardLink) => void;
 
 export class ShardLink {
@@ -190,8 +190,11 @@ export class ShardLink {
   #portClosed(): void {
     if (this.#lost) return;
     this.#lost = true;
-    for (const exchange of [...this.#exchanges.values()]) exchange.fail(this.#lossOf());
+    const inFlight = [...this.#exchanges.values()];
+    this.#exchanges.clear();
+    // The next life begins first, so that what may be sent again has somewhere to go.
     this.#onLost(this);
+    for (const exchange of inFlight) exchange.shardLost(this.#lossOf());
   }
 
   #lossOf(): TransferError {
