@@ -12,7 +12,7 @@ import { choiceOption, integerOption, runProgram } from './command-line.ts';
 import { type CpuTime, cpuTimeBetween, readCpuTime } from './cpu-clock.ts';
 import { describeEnvironment, environmentLine, noiseLine } from './environment.ts';
 import { checkHistogram, Histogram } from './histogram.ts';
-import { Progress } from './progress.ts';
+import { Progress, sayWarmingUp } from './progress.ts';
 import { HELLO, startTarget } from './server/target.ts';
 import { bold, count, failureList, figure, latency, table } from './text.ts';
 
@@ -28,8 +28,11 @@ const HELP = `Many small requests through pool.fetch, then through undici, to a 
 `;
 
 const PEER_SHARE = 10;
-/** Sent before anything counts, so that connections are open and code is compiled: for each client the same. */
-const WARM_UP_REQUESTS = 4_000;
+/**
+ * Sent before anything counts, so that connections are open and code is compiled: for each client the same. With fewer undici
+ * would look slower than it is, since it sends fewer in all.
+ */
+const WARM_UP_REQUESTS = 20_000;
 const INTERRUPTED = 130;
 
 /** One client's run. */
@@ -137,7 +140,8 @@ async function runDemo(): Promise<number> {
 async function runPlan(plan: Plan): Promise<Run> {
   const { name, requests, inFlight, send } = plan;
   const failures: Record<string, number> = {};
-  await sendAll(WARM_UP_REQUESTS, inFlight, send, failures, () => {});
+  sayWarmingUp(name);
+  await sendAll(Math.min(WARM_UP_REQUESTS, requests), inFlight, send, failures, () => {});
 
   const latencies = new Histogram();
   const progress = new Progress(name, requests);

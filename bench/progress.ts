@@ -2,10 +2,17 @@
 
 import { bold, count, dim } from './text.ts';
 
+const NAME_COLUMNS = 15;
 const BAR_COLUMNS = 30;
 const LIVE_MS = 100;
 const PLAIN_MS = 2_000;
 const ERASE_LINE = '\r\x1b[2K';
+
+/** Stands on a terminal until the progress of what follows takes its line. */
+export function sayWarmingUp(name: string): void {
+  if (process.stdout.isTTY)
+    process.stdout.write(`${ERASE_LINE}${bold(name.padEnd(NAME_COLUMNS))} ${dim('warming up …')}`);
+}
 
 export class Progress {
   /** What is done; whoever works counts it up. */
@@ -35,7 +42,7 @@ export class Progress {
     const percent = `${Math.floor(share * 100)} %`.padStart(5);
     const figures = `${percent}   ${count(rate).padStart(8)} requests/s`;
     const of = `${count(this.done)} of ${count(this.#total)}`;
-    const name = this.#name.padEnd(15);
+    const name = this.#name.padEnd(NAME_COLUMNS);
     if (!this.#live) {
       console.log(`${name} ${figures}   ${of}`);
       return;
