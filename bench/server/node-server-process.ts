@@ -37,7 +37,8 @@ function runPrimary(): void {
 }
 
 function report(message: Report): void {
-  process.send?.(message);
+  // The benchmark may have ended meanwhile: then nobody is left to be told.
+  process.send?.(message, undefined, undefined, () => {});
 }
 
 function countOf(worker: Worker): Promise<number> {
