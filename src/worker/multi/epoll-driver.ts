@@ -8,15 +8,18 @@ import type { Poller, Socket } from '../io/io.ts';
 import type { Multi } from './multi.ts';
 import { WATCH_REMOVE } from './socket-table.ts';
 
-/** How often one crank asks epoll again after a full batch before the event loop gets its turn. */
-const FULL_BATCHES_MAX = 4;
+/**
+ * How often one crank asks epoll again before the event loop gets its turn. While sockets were served others became ready;
+ * handling them in the same crank makes batches bigger and wakes the main thread less often: a small GET at 64 in flight costs
+ * 8.9 us of CPU instead of 9.7 (medians of 7 pairs), and the worst runs 13 instead of 20.
+ */
+const POLLS_MAX = 8;
 
 const NEVER = Number.POSITIVE_INFINITY;
 
 export class EpollDriver {
   readonly #multi: Multi;
   readonly #poller: Poller;
-  readonly #capacity: number;
   /** Counts up with every new watch, so that an event of a descriptor's former life is told from one of its present. */
   #tag = 0;
   /** Tag by descriptor; 0: not watched. */
@@ -38,7 +41,6 @@ export class EpollDriver {
   constructor(multi: Multi) {
     this.#multi = multi;
     this.#poller = openEpollPoller();
-    this.#capacity = Math.floor(this.#poller.events.length / 3);
   }
 
   /** Starts driving: installs both callbacks of the multi. Until `stop()`. */
@@ -106,17 +108,16 @@ export class EpollDriver {
     return this.#multi.io.now() - this.#began;
   }
 
-  /** Polls without waiting and handles what came. */
+  /** Polls without waiting and handles what came, until nothing more does or the event loop's turn is due. */
   handleReady(): void {
     const { events } = this.#poller;
-    for (let batch = 0; batch < FULL_BATCHES_MAX; batch++) {
+    for (let poll = 0; poll < POLLS_MAX; poll++) {
       const count = this.#poller.wait(0);
       if (count <= 0) return;
       for (let index = 0, end = count * 3; index < end; index += 3) {
         if (this.#tags[events[index] as number] !== events[index + 2]) events[index] = -1;
       }
       this.#multi.actions(events, count);
-      if (count < this.#capacity) return;
     }
   }
 
