@@ -97,10 +97,17 @@ export class ConnectionCache {
     return 'queue-full';
   }
 
-  /** For a transfer that was told to queue: the idle connection to close so that a slot comes free for it. */
-  sacrificeFor(destination: Destination): Connection | null {
-    if (!destination.hasRoom) return destination.idleHead;
-    return this.#oldest;
+  /** The longest idle connection, when a transfer waits that only the total limit keeps from dialing; the caller closes it. */
+  sacrifice(): Connection | null {
+    if (this.#oldest === null || this.#starving.length === 0) return null;
+    this.#pruneStarving();
+    return this.#starving.length === 0 ? null : this.#oldest;
+  }
+
+  /** An idle connection of the destination that is too old to be used again; the caller closes it and asks again. */
+  outlived(destination: Destination, now: number): Connection | null {
+    const connection = destination.idleHead;
+    return connection === null || isYoungEnough(connection, now, this.limits) ? null : connection;
   }
 
   enqueue(transfer: Transfer, destination: Destination): void {
@@ -111,10 +118,7 @@ export class ConnectionCache {
     else tail.queueNext = transfer;
     destination.queueTail = transfer;
     this.queuedCount++;
-    if (destination.hasRoom && !destination.starving) {
-      destination.starving = true;
-      this.#starving.push(destination);
-    }
+    this.#noteStarving(destination);
   }
 
   dequeue(transfer: Transfer, destination: Destination): void {
@@ -141,6 +145,8 @@ export class ConnectionCache {
     destination.open--;
     this.openCount--;
     const next = this.#nextToDial(destination);
+    // Its own limit kept it waiting until now, and the slot has gone to another.
+    if (destination.queueHead !== null) this.#noteStarving(destination);
     this.#dropIfEmpty(destination);
     return next;
   }
@@ -151,8 +157,9 @@ export class ConnectionCache {
    */
   give(connection: Connection, now: number): Transfer | 'idle' | 'close' {
     const { destination } = connection;
+    if (connection.connectedAt + this.limits.lifetimeMs <= now) return 'close';
     const own = destination.queueHead;
-    const other = this.#starving[0]?.queueHead ?? null;
+    const other = this.#starvingOther(destination)?.queueHead ?? null;
     if (own === null) {
       if (other !== null || this.limits.maxConnects === 0) return 'close';
       this.#pushIdle(connection, now);
@@ -229,28 +236,42 @@ export class ConnectionCache {
   #nextToDial(destination: Destination): Transfer | null {
     if (!this.#hasRoomInTotal) return null;
     const own = destination.hasRoom ? destination.queueHead : null;
-    const starving = this.#takeStarving(own === null ? Number.POSITIVE_INFINITY : own.queuedAtMs);
-    if (starving !== null) return this.#shift(starving);
-    return own === null ? null : this.#shift(destination);
+    const other = this.#starvingOther(destination);
+    const head = other?.queueHead ?? null;
+    if (other === null || head === null || (own !== null && own.queuedAtMs <= head.queuedAtMs)) {
+      return own === null ? null : this.#shift(destination);
+    }
+    this.#starving.shift();
+    if (head.queueNext === null) other.starving = false;
+    else this.#starving.push(other);
+    return this.#shift(other);
   }
 
-  /** The first starving destination whose head waits since before `sinceMs`; stays in the list while it has more that wait. */
-  #takeStarving(sinceMs: number): Destination | null {
-    while (this.#starving.length > 0) {
-      const first = this.#starving[0] as Destination;
-      const head = first.queueHead;
-      if (head !== null && first.hasRoom) {
-        if (head.queuedAtMs >= sinceMs) return null;
-        this.#starving.shift();
-        if (head.queueNext !== null) this.#starving.push(first);
-        else first.starving = false;
-        return first;
-      }
+  #noteStarving(destination: Destination): void {
+    if (destination.starving || !destination.hasRoom) return;
+    destination.starving = true;
+    this.#starving.push(destination);
+  }
+
+  /** The first that starves and is not `own`, which goes behind the others: its connections serve it as they come free. */
+  #starvingOther(own: Destination): Destination | null {
+    this.#pruneStarving();
+    if (this.#starving[0] === own && this.#starving.length > 1) {
+      this.#starving.push(this.#starving.shift() as Destination);
+      this.#pruneStarving();
+    }
+    const first = this.#starving[0];
+    return first === undefined || first === own ? null : first;
+  }
+
+  /** Lets go of those in front that wait no more, or that their own limit keeps waiting. */
+  #pruneStarving(): void {
+    for (let first = this.#starving[0]; first !== undefined; first = this.#starving[0]) {
+      if (first.queueHead !== null && first.hasRoom) return;
       this.#starving.shift();
       first.starving = false;
       this.#dropIfEmpty(first);
     }
-    return null;
   }
 
   #shift(destination: Destination): Transfer {
