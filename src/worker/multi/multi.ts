@@ -159,14 +159,17 @@ export class Multi {
   /** CURLMOPT_SOCKETFUNCTION. May be installed late: what is wanted then is told from then on (rule 22). */
   socketFunction(callback: SocketCallback | null): void {
     this.#socketCallback = callback;
-    if (callback !== null) this.sockets.noteAll();
+    if (callback === null) return;
+    this.sockets.noteAll();
+    // An application that only waits for what it is told would otherwise wait for ever.
+    this.#settleOutsideTurn();
   }
 
   /** CURLMOPT_TIMERFUNCTION. */
   timerFunction(callback: TimerCallback | null): void {
     this.#timerCallback = callback;
     this.#announced = NEVER;
-    if (callback !== null && !this.#inTurn) this.#announceTimer();
+    this.#settleOutsideTurn();
   }
 
   /**
@@ -175,7 +178,8 @@ export class Multi {
    */
   add(transfer: Transfer): void {
     if (this.#closed) throw new MultiError('BAD_HANDLE');
-    if (this.#dead) throw new MultiError('ABORTED_BY_CALLBACK');
+    if (this.#dead && this.#current > 0) throw new MultiError('ABORTED_BY_CALLBACK');
+    this.#dead = false;
     if (transfer.multi !== null) throw new MultiError('ADDED_ALREADY');
     transfer.begin();
     transfer.multi = this;
@@ -307,9 +311,13 @@ export class Multi {
     for (let idle = this.cache.oldestIdle; idle !== null; idle = this.cache.oldestIdle) this.closeIdle(idle);
     this.lookups.leave();
     this.timers.cancel(this.#idleTimer);
-    this.#endTurn();
-    this.lookups.close();
+    // Whatever the callbacks do now, it is closed.
     this.#closed = true;
+    try {
+      this.#endTurn();
+    } finally {
+      this.lookups.close();
+    }
   }
 
   // ── What the engine's other parts call ───────────────────────────────────────────────────────────────────────────────
@@ -320,6 +328,16 @@ export class Multi {
       transfer.scheduled = true;
       this.#scheduled.push(transfer);
     }
+    this.#settleOutsideTurn();
+  }
+
+  /** @internal Outside a turn `now` is the last turn's, which may be long ago: who starts a clock there asks for this first. */
+  readClock(): void {
+    if (!this.#inTurn) this.now = this.io.now();
+  }
+
+  /** @internal The transfer paused: what is wanted of its socket has changed. */
+  pauseChanged(): void {
     this.#settleOutsideTurn();
   }
 
@@ -411,27 +429,41 @@ export class Multi {
   #endTurn(): number {
     this.#runScheduled();
     if (this.#dead) this.#failAll();
-    while (this.sockets.hasChanged || this.#freedSlots.length > 0) {
+    // The timer callback may add and remove: then there is more to tell.
+    do {
+      this.#settle();
+      this.#announceTimer();
+    } while (this.#isUnsettled);
+    this.#inTurn = false;
+    this.#rethrow();
+    if (this.#dead && !this.#closed) throw new MultiError('ABORTED_BY_CALLBACK');
+    return this.#running;
+  }
+
+  /** Tells and closes sockets and hands on what they held, until nothing of this is left to do. */
+  #settle(): void {
+    for (;;) {
+      if (!this.sockets.hasChanged && this.#freedSlots.length === 0) {
+        // Rule 68: who waits only because of the total gets the place of an idle connection.
+        const sacrifice = this.cache.sacrifice();
+        if (sacrifice === null) return;
+        this.closeIdle(sacrifice);
+      }
       this.#tellSockets();
       this.#fillFreedSlots();
       if (this.#dead) this.#failAll();
     }
-    const rethrown = this.#rethrown;
-    this.#rethrown = null;
-    const wasDead = this.#dead;
-    if (!wasDead) this.#announceTimer();
-    this.#inTurn = false;
-    if (rethrown !== null) throw rethrown.error;
-    if (this.#rethrown !== null) this.#throwLate();
-    if (this.#dead) throw new MultiError('ABORTED_BY_CALLBACK');
-    return this.#running;
   }
 
-  /** What the timer callback threw at the very end of the turn. */
-  #throwLate(): never {
-    const late = this.#rethrown as { error: unknown } | null;
+  get #isUnsettled(): boolean {
+    if (this.sockets.hasChanged || this.#freedSlots.length > 0) return true;
+    return !this.#dead && this.#expiry() !== this.#announced;
+  }
+
+  #rethrow(): void {
+    const rethrown = this.#rethrown;
     this.#rethrown = null;
-    throw late?.error;
+    if (rethrown !== null) throw rethrown.error;
   }
 
   /** A late event for a socket that is gone is silently accepted (rule 33). */
@@ -493,6 +525,9 @@ export class Multi {
   #start(transfer: Transfer): void {
     const { cache } = this;
     const destination = this.#destinationOf(transfer);
+    for (let old = cache.outlived(destination, this.now); old !== null; old = cache.outlived(destination, this.now)) {
+      this.closeIdle(old);
+    }
     const placement = cache.place(transfer, destination, this.now);
     if (placement === 'dial') this.#dial(transfer, destination);
     else if (placement === 'queue') this.#queue(transfer, destination);
@@ -521,9 +556,8 @@ export class Multi {
     transfer.queuedAtMs = this.now;
     transfer.startPhaseClock(this, this.now, transfer.timeouts.queueMs);
     this.cache.enqueue(transfer, destination);
-    // A slot that comes free at the end of this turn anyway needs no sacrifice.
-    const sacrifice = this.#freedSlots.length > 0 ? null : this.cache.sacrificeFor(destination);
-    if (sacrifice !== null) this.closeIdle(sacrifice);
+    // It must have a fresh one where its own host's limit is reached; the total's limit is seen to when the turn ends.
+    if (!destination.hasRoom && destination.idleHead !== null) this.closeIdle(destination.idleHead);
   }
 
   #begin(connection: Connection, transfer: Transfer): void {
@@ -571,7 +605,12 @@ export class Multi {
   #fillFreedSlots(): void {
     for (let index = 0; index < this.#freedSlots.length; index++) {
       const next = this.cache.slotFreed(this.#freedSlots[index] as Destination);
-      if (next !== null) this.#dial(next, this.#destinationOf(next));
+      if (next === null) continue;
+      try {
+        this.#dial(next, this.#destinationOf(next));
+      } catch (error) {
+        this.#engineFault(next, error);
+      }
     }
     this.#freedSlots.length = 0;
   }
@@ -603,9 +642,10 @@ export class Multi {
   /** Tells the application only when the expiry itself changed (rule 26). */
   #announceTimer(): void {
     const expiry = this.#expiry();
-    if (expiry === this.#announced) return;
+    if (expiry === this.#announced || this.#dead) return;
     this.#announced = expiry;
     if (this.#timerCallback === null) return;
+    this.readClock();
     try {
       if (this.#timerCallback(this.#timeoutMs(expiry, this.now)) === -1) this.#dead = true;
     } catch (error) {
@@ -616,22 +656,18 @@ export class Multi {
   /** `add`, `remove` and `unpause` outside a turn: the timer asks for the turn that does the work. */
   #settleOutsideTurn(): void {
     if (this.#inTurn || this.#inTimerCallback) return;
-    if (this.sockets.hasChanged || this.#freedSlots.length > 0) {
-      // Sockets of a removed transfer leave now; what is scheduled waits for a driving call (rule 3).
-      this.#beginTurn();
-      while (this.sockets.hasChanged || this.#freedSlots.length > 0) {
-        this.#tellSockets();
-        this.#fillFreedSlots();
+    do {
+      if (this.sockets.hasChanged || this.#freedSlots.length > 0) {
+        // Sockets of a removed transfer leave now; what is scheduled waits for a driving call (rule 3).
+        this.#beginTurn();
+        this.#settle();
+        this.#inTurn = false;
       }
-      this.#inTurn = false;
-    }
-    this.#inTimerCallback = true;
-    try {
+      this.#inTimerCallback = true;
       this.#announceTimer();
-    } finally {
       this.#inTimerCallback = false;
-    }
-    if (this.#rethrown !== null) this.#throwLate();
+    } while (this.#isUnsettled);
+    this.#rethrow();
   }
 
   // ── Book-keeping ─────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -233,13 +233,16 @@ export class Transfer {
   pause(): void {
     if (this.paused) return;
     this.paused = true;
+    this.multi?.readClock();
     this.connection?.pauseChanged();
+    this.multi?.pauseChanged();
   }
 
   /** Goes on in the multi's next turn, which the timer callback asks for: no socket event is needed. */
   unpause(): void {
     if (!this.paused) return;
     this.paused = false;
+    this.multi?.readClock();
     this.connection?.pauseChanged();
     this.multi?.schedule(this);
   }
