@@ -1,0 +1,214 @@
+/** CONTRACT.md §2.3: one timer outward, single-shot. The rig checks that -1 comes only when a timer is set (rule 25). */
+
+import { expect, test } from 'vitest';
+import { nativeIo } from '../../src/worker/io/native-io.ts';
+import { Multi, Transfer } from '../../src/worker/multi/index.ts';
+import { get, Rig, type ServerConnection, type SocketCall, serve, sleep } from './rig.ts';
+
+test('contract/rule-24 one timer for all transfers: each call replaces the former, the nearest expiry counts', async () => {
+  const server = await serve(() => undefined);
+  const rig = new Rig();
+  const clocks = [5_000, 40, 20_000, 1_000];
+  const all = clocks.map((headMs) => get({ url: server.url, timeouts: { headMs } }));
+  for (const { transfer } of all) rig.multi.add(transfer);
+  await rig.until(() => server.requests.length === 4);
+  expect(rig.due - nativeIo().now()).toBeLessThanOrEqual(40);
+  await rig.end((all[1] as (typeof all)[0]).transfer);
+  // What remains is the next nearest.
+  const left = rig.due - nativeIo().now();
+  expect(left).toBeGreaterThan(800);
+  expect(left).toBeLessThanOrEqual(1_000);
+  expect(rig.multi.getTimeout()).toBeGreaterThan(800);
+});
+
+test('contract/rule-25 -1 deletes the timer, when nothing is due any more and one was set', async () => {
+  const server = await serve();
+  const rig = new Rig();
+  expect(rig.timers).toEqual([]);
+  expect(rig.multi.getTimeout()).toBe(-1);
+  await rig.fetch({ url: server.url, forbidReuse: true, timeouts: { connectMs: 0, headMs: 0, bodyIdleMs: 0 } });
+  await rig.fetch({ url: server.url, forbidReuse: true });
+  expect(rig.timers.at(-1)).toBe(-1);
+  expect(rig.multi.getTimeout()).toBe(-1);
+  const calls = rig.timers.length;
+  rig.multi.timeout();
+  rig.multi.action(999, 1);
+  expect(rig.timers.length).toBe(calls);
+});
+
+test('contract/rule-26 no call while the absolute expiry stays the same', async () => {
+  const server = await serve(() => undefined);
+  const rig = new Rig();
+  rig.multi.add(get({ url: server.url, timeouts: { headMs: 9_000 } }).transfer);
+  await rig.until(() => server.requests.length === 1);
+  rig.step();
+  const calls = rig.timers.length;
+  const { socket } = rig.socketCalls.at(-1) as SocketCall;
+  for (let turn = 0; turn < 5; turn++) {
+    sleep(2);
+    rig.multi.action(socket, 1);
+  }
+  expect(rig.timers.length).toBe(calls);
+  expect(rig.multi.getTimeout()).toBeLessThan(9_000);
+});
+
+test('contract/rule-27 timeout() makes the callback come again, also when the application fired early', async () => {
+  const server = await serve(() => undefined);
+  const rig = new Rig();
+  rig.multi.add(get({ url: server.url, timeouts: { headMs: 9_000 } }).transfer);
+  await rig.until(() => server.requests.length === 1);
+  rig.step();
+  const calls = rig.timers.length;
+  for (let early = 1; early <= 3; early++) {
+    rig.multi.timeout();
+    expect(rig.timers.length).toBe(calls + early);
+    expect(rig.timers.at(-1)).toBeGreaterThan(8_000);
+  }
+});
+
+test('contract/rule-28 driving from inside the timer callback is refused, in a turn, in add and at installation', async () => {
+  const server = await serve();
+  const refused: unknown[] = [];
+  const rig: Rig = new Rig({
+    onTimer() {
+      const { multi } = rig;
+      for (const drive of [
+        () => multi.timeout(),
+        () => multi.action(3, 1),
+        () => multi.actions(new Int32Array(3), 1),
+        () => multi.close(),
+      ]) {
+        try {
+          drive();
+          refused.push('nothing');
+        } catch (error) {
+          refused.push((error as { code: string }).code);
+        }
+      }
+      return undefined;
+    },
+  });
+  expect((await rig.fetch({ url: server.url })).error).toBeNull();
+  rig.multi.add(new Transfer({ url: server.url }));
+  rig.due = Number.POSITIVE_INFINITY;
+  rig.multi.timerFunction((ms) => void rig.onTimer?.({ kind: 'timer', ms }));
+  expect(refused.length).toBeGreaterThan(12);
+  expect(new Set(refused)).toEqual(new Set(['RECURSIVE_API_CALL']));
+});
+
+test('contract/rule-28 what the timer callback of a turn adds is asked for when that turn ends', async () => {
+  const server = await serve();
+  const second = get({ url: server.url });
+  let added = false;
+  let depth = 0;
+  const rig: Rig = new Rig({
+    onTimer({ ms }) {
+      depth++;
+      expect(depth, 'add called the timer callback inside the timer callback').toBe(1);
+      if (ms > 0 && !added) {
+        added = true;
+        rig.multi.add(second.transfer);
+      }
+      depth--;
+      return undefined;
+    },
+  });
+  const first = get({ url: server.url, timeouts: { connectMs: 60_000 } });
+  rig.multi.add(first.transfer);
+  rig.due = Number.POSITIVE_INFINITY;
+  rig.multi.timeout();
+  expect(added).toBe(true);
+  expect(rig.timers.at(-1)).toBe(0);
+  expect(await rig.end(second.transfer)).toBeNull();
+});
+
+test('contract/rule-28 what the timer callback of add() adds or removes is settled before add returns', async () => {
+  const held: ServerConnection[] = [];
+  const server = await serve((connection) => held.push(connection));
+  const running = get({ url: server.url });
+  const rig: Rig = new Rig();
+  rig.multi.add(running.transfer);
+  await rig.until(() => held.length === 1);
+  rig.onTimer = () => {
+    rig.multi.remove(running.transfer);
+    return undefined;
+  };
+  rig.multi.add(new Transfer({ url: server.url }));
+  rig.onTimer = undefined;
+  // Its socket was told to go, and is gone.
+  expect(rig.whats.at(-1)).toBe(4);
+  await rig.until(() => held[0]?.closed === true);
+});
+
+test('contract/rule-30 time never goes back within a transfer, and one turn reads the clock once', async () => {
+  let reads = 0;
+  const io = nativeIo();
+  const counting = {
+    ...io,
+    now: () => {
+      reads++;
+      return io.now();
+    },
+  };
+  const server = await serve((connection) => {
+    connection.socket.write('HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n');
+    setTimeout(() => connection.socket.write('done'), 5);
+  });
+  const rig = new Rig({ io: counting });
+  const { transfer } = get({ url: server.url });
+  rig.multi.add(transfer);
+  await rig.until(() => {
+    reads = 0;
+    rig.multi.action(9_999, 1);
+    expect(reads).toBe(1);
+    return transfer.info.state === 'done';
+  });
+  const { queued, dns, connect, tls, sent, firstByte, end } = transfer.timings;
+  const order = [0, queued, dns, connect, tls, sent, firstByte, end];
+  expect(order).toEqual([...order].sort((a, b) => a - b));
+  expect(end).toBeGreaterThan(4);
+});
+
+test('contract/rule-30 a clock that stands still or jumps ahead breaks nothing', async () => {
+  let offset = 0;
+  let frozen: number | null = null;
+  const io = nativeIo();
+  const server = await serve();
+  const rig = new Rig({ io: { ...io, now: () => frozen ?? io.now() + offset } });
+  frozen = io.now();
+  expect((await rig.fetch({ url: server.url })).error).toBeNull();
+  frozen = null;
+  offset = 60_000;
+  expect((await rig.fetch({ url: server.url })).error).toBeNull();
+});
+
+test('contract/rule-29 the time is rounded up: a timer that fires on the minute finds the expiry due', async () => {
+  const server = await serve(() => undefined);
+  const rig = new Rig();
+  const { transfer } = get({ url: server.url, timeouts: { headMs: 25.5 } });
+  rig.multi.add(transfer);
+  await rig.until(() => server.requests.length === 1);
+  rig.step();
+  const told = rig.timers.at(-1) as number;
+  expect(Number.isInteger(told)).toBe(true);
+  sleep(told);
+  rig.multi.timeout();
+  expect(transfer.error).toMatchObject({ code: 'HEAD_TIMEOUT', limit: 'timeouts.headMs' });
+});
+
+test('contract/rule-25 a multi without callbacks can be driven by getTimeout alone', async () => {
+  const server = await serve();
+  const multi = new Multi();
+  const rig = new Rig();
+  rig.multi.timerFunction(null);
+  const { transfer } = get({ url: server.url, forbidReuse: true });
+  rig.multi.add(transfer);
+  for (let end = performance.now() + 5_000; rig.multi.running > 0 && performance.now() < end; ) {
+    for (const [socket, events] of rig.ready()) rig.multi.action(socket, events);
+    if (rig.multi.getTimeout() === 0) rig.multi.timeout();
+    await new Promise(setImmediate);
+  }
+  expect(transfer.error).toBeNull();
+  expect(rig.multi.getTimeout()).toBe(-1);
+  multi.close();
+});
