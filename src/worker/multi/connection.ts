@@ -191,6 +191,8 @@ export class Connection implements SocketOwner, ResponseSink {
   #receive(): void {
     const multi = this.#multi;
     const transfer = this.transfer as Transfer;
+    // What was held back while it was paused comes first: the transfer was unpaused and its `resume` is still to come.
+    if (this.#leftover !== null || this.#refused !== null) return;
     const { target } = transfer;
     if (target !== null) {
       this.#receiveIntoTarget(transfer, target);
