@@ -36,12 +36,15 @@ export interface ResponseConnection {
 export interface FetchResponse extends Response {
   readonly timings: ResponseTimings;
   readonly connection: ResponseConnection;
+  /** Newer than some runtimes' Response. */
+  bytes(): Promise<Uint8Array<ArrayBuffer>>;
 }
 
 const NULL_BODY_STATUSES: ReadonlySet<number> = new Set([101, 103, 204, 205, 304]);
 const US_PER_MS = 1000;
 const NOT_ASCII = /[\x80-\xff]/;
 const END_TIMING = 6;
+const NO_BYTES = new Uint8Array(0);
 
 const utf8 = new TextDecoder();
 
@@ -159,6 +162,16 @@ export class PoolResponse {
     return this.#takeBytes().then((bytes) => new Blob([bytes], { type }));
   }
 
+  /** Both read the same body from here on; the copy keeps what a Response of the runtime would not: url, timings, any status. */
+  clone(): PoolResponse {
+    const body = this.toResponse().clone();
+    const copy = new PoolResponse(this.#frame, this.#url, 'GET', this.#shard, null);
+    copy.#real = body;
+    copy.#headers = new Headers(this.headers);
+    copy.#endUs = this.#endUs;
+    return copy;
+  }
+
   /** @internal The end of a body that came in pieces. */
   ended(endUs: number): void {
     this.#endUs = endUs;
@@ -166,17 +179,18 @@ export class PoolResponse {
 
   /** @internal The runtime's Response over what is left of this one; from then on it holds the body. */
   toResponse(): Response {
-    if (this.#real === null) {
-      const body = this.#used ? null : this.body;
-      // A status that Response refuses (it knows 200 to 599) is the peer's choice; the rest of the members still work.
-      const { status } = this;
-      const known = status >= 200 && status <= 599;
-      this.#real = new Response(body, {
-        status: known ? status : 200,
-        statusText: this.statusText,
-        headers: this.headers,
-      });
+    if (this.#real !== null) return this.#real;
+    // A status that Response refuses (it knows 200 to 599) is the peer's choice; the rest of the members still work.
+    const { status } = this;
+    const known = status >= 200 && status <= 599;
+    const init = { status: known ? status : 200, statusText: this.statusText, headers: this.headers };
+    if (this.bodyUsed || this.#stream?.locked) {
+      // What is asked of it must fail as it does for a body that was read already. Not kept: a lock may be released.
+      const read = new Response(NO_BYTES, init);
+      void read.arrayBuffer();
+      return read;
     }
+    this.#real = new Response(this.body, init);
     return this.#real;
   }
 
