@@ -39,11 +39,12 @@ export function writeStart(
   out[frame + 8] = bodyBytes;
   out[frame + 9] = attached ? writer.attach(copyOf(body as Uint8Array)) : -1;
   if (timeouts !== null) {
-    out[frame + 10] = timeouts.queueMs;
-    out[frame + 11] = timeouts.connectMs;
-    out[frame + 12] = timeouts.headMs;
-    out[frame + 13] = timeouts.bodyIdleMs;
-    out[frame + 14] = timeouts.totalMs;
+    // Rounded up: a part of a millisecond must not become 0, which is no clock at all.
+    out[frame + 10] = Math.ceil(timeouts.queueMs);
+    out[frame + 11] = Math.ceil(timeouts.connectMs);
+    out[frame + 12] = Math.ceil(timeouts.headMs);
+    out[frame + 13] = Math.ceil(timeouts.bodyIdleMs);
+    out[frame + 14] = Math.ceil(timeouts.totalMs);
   }
   let at = (frame + words) * 4;
   bytes.write(origin, at, 'latin1');
