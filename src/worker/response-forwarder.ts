@@ -59,6 +59,12 @@ export class ResponseForwarder {
     if (credit > 0) transfer.unpause();
   }
 
+  /** The transfer has failed: what it had received of its body in place goes out before the error, as any other body bytes have. */
+  cut(transfer: Transfer): void {
+    const { id, target, targetOffset } = transfer;
+    if (target !== null && targetOffset > 0) writeBody(this.#writer, id, target, 0, targetOffset);
+  }
+
   /** The transfer has ended without `onEnd`. */
   forget(id: number): void {
     this.#credits.delete(id);

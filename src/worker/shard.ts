@@ -209,6 +209,7 @@ export class Shard {
   #endTurn(): void {
     this.#turns++;
     for (let transfer = this.#multi.nextDone(); transfer !== null; transfer = this.#multi.nextDone()) {
+      this.#forwarder.cut(transfer);
       this.#forget(transfer);
       this.#refuse(transfer.id, transfer.error);
     }
