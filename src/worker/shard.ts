@@ -147,6 +147,7 @@ export class Shard {
         method: frame.head.slice(0, frame.head.indexOf(' ')),
         head: frame.head,
         body: frame.body,
+        upload: null,
         timeouts: frame.timeouts ?? (this.#config.timeouts as Timeouts),
         limits: this.#config.limits,
       });

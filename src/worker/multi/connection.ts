@@ -14,6 +14,7 @@ import { EAGAIN, EINTR, errnoName } from '../io/errno.ts';
 import { EVENT_ERR, EVENT_IN, EVENT_OUT } from '../io/io.ts';
 import type { Destination } from './connection-cache.ts';
 import type { Multi } from './multi.ts';
+import { RequestSender, type SendProgress } from './request-sender.ts';
 import { type SocketEntry, type SocketOwner, WATCH_IN, WATCH_NONE, WATCH_OUT } from './socket-table.ts';
 import { PAUSE, type Transfer } from './transfer.ts';
 
@@ -39,13 +40,7 @@ export class Connection implements SocketOwner, ResponseSink {
 
   readonly #multi: Multi;
   readonly #entry: SocketEntry;
-  /** What is left to write of the request, head first; null: written. */
-  #out: Uint8Array | null = null;
-  #outOffset = 0;
-  /** The request's body behind `#out`. */
-  #outBody: Uint8Array | null = null;
-  /** Why writing failed; reading goes on, because the answer may be there already (RFC 9112 §9.5). 0: it did not. */
-  #sendErrno = 0;
+  readonly #sender: RequestSender;
   /** Bytes read from the socket and held back because the transfer paused. */
   #leftover: Uint8Array | null = null;
   /** A chunk that `onData` refused with PAUSE: it comes again, first. */
@@ -62,6 +57,7 @@ export class Connection implements SocketOwner, ResponseSink {
     this.#entry = entry;
     this.destination = destination;
     this.parser = new ResponseParser(limits);
+    this.#sender = new RequestSender(multi.io, multi.staging, entry.socket);
     this.remoteAddress = multi.io.remoteAddress(entry.socket);
     this.connectedAt = multi.now;
     entry.owner = this;
@@ -81,88 +77,48 @@ export class Connection implements SocketOwner, ResponseSink {
     this.parser.limits = transfer.limits;
     this.parser.begin(transfer.method, this);
     multi.sockets.want(this.#entry, transfer.paused ? WATCH_NONE : WATCH_IN);
-    this.#sendFirst(transfer);
+    this.#sendStep(transfer, this.#sender.start(transfer));
   }
 
-  /** The common case is one write of head and body from the staging buffer, which takes no allocation. */
-  #sendFirst(transfer: Transfer): void {
-    const { staging, io } = this.#multi;
-    const { head, body } = transfer;
-    const headBytes = head.length;
-    const bodyBytes = body === null ? 0 : body.length;
-    if (headBytes + bodyBytes > staging.length) {
-      this.#out = Buffer.from(head, 'latin1');
-      this.#outOffset = 0;
-      this.#outBody = body;
-      this.#sendMore(transfer);
-      return;
-    }
-    staging.write(head, 0, 'latin1');
-    if (body !== null) staging.set(body, headBytes);
-    const total = headBytes + bodyBytes;
-    const written = io.write(this.#entry.socket, 0, total);
-    if (written > 0) transfer.bytesSent += written;
-    if (written === total) {
-      this.#sent(transfer);
-      return;
-    }
-    this.#out = Uint8Array.prototype.slice.call(staging, Math.max(written, 0), total);
-    this.#outOffset = 0;
-    this.#outBody = null;
-    if (written < 0 && !isTransient(written)) this.#sendFailed(written);
-    else this.#awaitRoom(transfer);
-  }
-
-  #sendMore(transfer: Transfer): void {
-    const { io } = this.#multi;
-    for (;;) {
-      const out = this.#out;
-      if (out === null) {
-        this.#sent(transfer);
-        return;
-      }
-      const left = out.length - this.#outOffset;
-      const written = left === 0 ? 0 : io.writeFrom(this.#entry.socket, out, this.#outOffset, left);
-      if (written < 0) {
-        if (isTransient(written)) this.#awaitRoom(transfer);
-        else this.#sendFailed(written);
-        return;
-      }
-      transfer.bytesSent += written;
-      this.#outOffset += written;
-      if (written < left) {
-        this.#awaitRoom(transfer);
-        return;
-      }
-      this.#out = this.#outBody;
-      this.#outBody = null;
-      this.#outOffset = 0;
-    }
-  }
-
-  /** The peer takes no more for now. Each progress restarts the clock: a slow upload is not a silent peer. */
-  #awaitRoom(transfer: Transfer): void {
-    this.#watch(transfer);
-    transfer.startPhaseClock(this.#multi, this.#multi.now, transfer.timeouts.headMs);
-  }
-
-  #sent(transfer: Transfer): void {
+  #sendStep(transfer: Transfer, progress: SendProgress): void {
     const multi = this.#multi;
-    this.#out = null;
-    transfer.sentUs = transfer.since(multi.now);
-    if (transfer.state !== 'sending') return;
-    transfer.state = 'waiting';
-    this.#watch(transfer);
-    transfer.startPhaseClock(multi, multi.now, transfer.timeouts.headMs);
+    switch (progress) {
+      case 'sent':
+        transfer.sentUs = transfer.since(multi.now);
+        this.#watch(transfer);
+        if (transfer.state !== 'sending') return;
+        transfer.state = 'waiting';
+        transfer.startPhaseClock(multi, multi.now, transfer.timeouts.headMs);
+        return;
+      case 'blocked':
+        // The peer takes no more for now. Each progress restarts the clock: a slow upload is not a silent peer.
+        this.#watch(transfer);
+        if (transfer.state === 'sending') transfer.startPhaseClock(multi, multi.now, transfer.timeouts.headMs);
+        return;
+      case 'starved':
+        // The application has nothing to send for now: that is no fault of the peer's, so no clock of its runs.
+        this.#watch(transfer);
+        if (transfer.state === 'sending') transfer.startPhaseClock(multi, multi.now, 0);
+        return;
+      case 'failed':
+        this.#sendFailed();
+        return;
+      case 'refused':
+        this.#fail(this.#sender.fault as TransferError);
+    }
   }
 
-  /** Nothing more can be sent, but the answer may have come first (an early 413, say): read before judging. */
-  #sendFailed(negativeErrno: number): void {
-    this.#sendErrno = negativeErrno;
-    this.#out = null;
-    this.#outBody = null;
+  /** The source of the body has more. */
+  continueUpload(): void {
+    const { transfer } = this;
+    if (transfer === null || this.state !== 'busy' || this.#sender.progress !== 'starved') return;
+    this.#sendStep(transfer, this.#sender.proceed(transfer));
+  }
+
+  /** Nothing more can be sent, but the answer may have come first (an early 413, say): read before judging (RFC 9112 §9.5). */
+  #sendFailed(): void {
     this.#receive();
-    if (this.transfer !== null && this.state === 'busy') this.#connectionLost(negativeErrno);
+    if (this.transfer !== null && this.state === 'busy') this.#connectionLost(this.#sender.errno);
   }
 
   // ── Receiving ────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -174,7 +130,9 @@ export class Connection implements SocketOwner, ResponseSink {
     }
     if (this.state === 'closed') return;
     const transfer = this.transfer as Transfer;
-    if (this.#out !== null && (events === 0 || (events & (EVENT_OUT | EVENT_ERR)) !== 0)) this.#sendMore(transfer);
+    if (this.#sender.progress === 'blocked' && (events === 0 || (events & (EVENT_OUT | EVENT_ERR)) !== 0)) {
+      this.#sendStep(transfer, this.#sender.proceed(transfer));
+    }
     if (this.transfer !== transfer || transfer.paused) return;
     if (events === 0 || (events & (EVENT_IN | EVENT_ERR)) !== 0) this.#receive();
   }
@@ -348,8 +306,7 @@ export class Connection implements SocketOwner, ResponseSink {
   close(): void {
     if (this.state === 'closed') return;
     this.state = 'closed';
-    this.#out = null;
-    this.#outBody = null;
+    this.#sender.stop();
     this.#leftover = null;
     this.#refused = null;
     this.#multi.sockets.leave(this.#entry);
@@ -378,7 +335,7 @@ export class Connection implements SocketOwner, ResponseSink {
     if (this.#stray) return false;
     if (transfer.forbidReuse) return false;
     // The response came before the request was sent whole: the rest of the request would be taken for the next one.
-    return this.#out === null && this.#sendErrno === 0;
+    return this.#sender.progress === 'sent';
   }
 
   #connectionLost(negativeErrno: number): void {
@@ -403,7 +360,7 @@ export class Connection implements SocketOwner, ResponseSink {
         { phase, errno },
       );
     }
-    if (this.#sendErrno !== 0 || transfer.state === 'sending') {
+    if (this.#sender.errno !== 0 || transfer.state === 'sending') {
       return new TransferError(
         'SEND_FAILED',
         `The request could not be sent to ${origin}: the connection was lost (${how}) after ${transfer.bytesSent} bytes.`,
@@ -422,6 +379,7 @@ export class Connection implements SocketOwner, ResponseSink {
     if (!transfer.reused) return false;
     if (transfer.retried) return false;
     if (transfer.firstByteUs >= 0) return false;
+    if (this.#sender.uploadBegun) return false;
     return transfer.bytesSent === 0 || IDEMPOTENT_METHODS.has(transfer.method);
   }
 
@@ -434,7 +392,8 @@ export class Connection implements SocketOwner, ResponseSink {
 
   #watch(transfer: Transfer): void {
     const incoming = transfer.paused ? WATCH_NONE : WATCH_IN;
-    this.#multi.sockets.want(this.#entry, this.#out === null ? incoming : incoming | WATCH_OUT);
+    const outgoing = this.#sender.progress === 'blocked' ? WATCH_OUT : WATCH_NONE;
+    this.#multi.sockets.want(this.#entry, incoming | outgoing);
   }
 
   #restartBodyClock(transfer: Transfer): void {

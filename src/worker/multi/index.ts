@@ -31,3 +31,4 @@ export {
   type TransferState,
   type TransferTimings,
 } from './transfer.ts';
+export type { UploadSource } from './upload.ts';

@@ -513,7 +513,10 @@ export class Multi {
       transfer.scheduled = false;
       try {
         if (transfer.state === 'runnable') this.#start(transfer);
-        else transfer.connection?.resume();
+        else {
+          transfer.connection?.continueUpload();
+          transfer.connection?.resume();
+        }
       } catch (error) {
         this.#engineFault(transfer, error);
       }

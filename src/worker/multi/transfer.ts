@@ -16,8 +16,10 @@
 
 import { invalidArgument, MultiError, TransferError, type TransferPhase } from '../../protocol/errors.ts';
 import {
+  CHUNKED_BODY,
   checkHeader,
   composeRequestHead,
+  NO_BODY,
   normalizeHeaderValue,
   normalizeMethod,
 } from '../../protocol/http1/request-head.ts';
@@ -36,6 +38,7 @@ import type { Connection } from './connection.ts';
 import type { Dial } from './dial.ts';
 import type { Multi } from './multi.ts';
 import { TimerNode } from './timer-queue.ts';
+import type { UploadSource } from './upload.ts';
 
 export type TransferState = 'new' | 'runnable' | 'queued' | 'dialing' | 'sending' | 'waiting' | 'body' | 'done';
 
@@ -57,8 +60,8 @@ export interface TransferOptions {
   method?: string;
   /** Name and value pairs in the order to send. */
   headers?: Iterable<readonly [string, string]> | Record<string, string>;
-  /** A string is sent as UTF-8. Bytes are not copied: they must stay as they are until the transfer has completed. */
-  body?: string | Uint8Array | null;
+  /** A string is sent as UTF-8. Bytes are not copied: they must stay as they are until the transfer has completed. A source is asked piece by piece. */
+  body?: string | Uint8Array | UploadSource | null;
   timeouts?: Partial<Timeouts>;
   limits?: Partial<Limits>;
   /** Never reuse a connection for this one (CURLOPT_FRESH_CONNECT). Default false. */
@@ -80,6 +83,8 @@ export interface PreparedRequest {
   /** Request line and header section as latin-1 text, the empty line included. */
   readonly head: string;
   readonly body: Uint8Array | null;
+  /** A body that comes in pieces; then `body` is null. */
+  readonly upload: UploadSource | null;
   readonly timeouts: Readonly<Timeouts>;
   readonly limits: Readonly<Limits>;
 }
@@ -141,6 +146,7 @@ export class Transfer {
   readonly method: string;
   readonly head: string;
   readonly body: Uint8Array | null;
+  readonly upload: UploadSource | null;
   readonly timeouts: Readonly<Timeouts>;
   readonly limits: Readonly<Limits>;
   readonly forbidReuse: boolean;
@@ -198,6 +204,7 @@ export class Transfer {
       this.method = options.method;
       this.head = options.head;
       this.body = options.body;
+      this.upload = options.upload;
       this.timeouts = options.timeouts;
       this.limits = options.limits;
       this.forbidReuse = false;
@@ -208,13 +215,15 @@ export class Transfer {
     const url = parseUrl(options.url);
     this.origin = originOf(url);
     this.method = normalizeMethod(options.method ?? 'GET');
-    this.body = bodyBytes(options.body, this.method);
+    if (options.body !== undefined && options.body !== null) checkMayHaveBody(this.method);
+    this.upload = isUploadSource(options.body) ? options.body : null;
+    this.body = this.upload === null ? bodyBytes(options.body) : null;
     this.head = composeRequestHead({
       method: this.method,
       target: targetOf(url),
       host: this.origin.hostField,
       headers: headerPairs(options.headers),
-      bodyBytes: this.body === null ? -1 : this.body.length,
+      bodyBytes: announcedBytes(this.body, this.upload),
     });
     this.timeouts = completeTimeouts(options.timeouts, DEFAULT_TIMEOUTS);
     this.limits = completeLimits(options.limits, DEFAULT_LIMITS);
@@ -244,6 +253,11 @@ export class Transfer {
     this.paused = false;
     this.multi?.readClock();
     this.connection?.pauseChanged();
+    this.multi?.schedule(this);
+  }
+
+  /** The source of the body, which had answered PAUSE, has more (or has ended); the engine asks it in the multi's next turn. */
+  continueUpload(): void {
     this.multi?.schedule(this);
   }
 
@@ -430,11 +444,29 @@ function parseUrl(url: unknown): URL {
   return new URL(url);
 }
 
-function bodyBytes(body: unknown, method: string): Uint8Array | null {
+function isUploadSource(body: unknown): body is UploadSource {
+  if (typeof body !== 'object' || body === null || !('read' in body) || typeof body.read !== 'function') return false;
+  const { length } = body as UploadSource;
+  if (Number.isSafeInteger(length) && length >= -1) return true;
+  throw invalidArgument(
+    'body',
+    `The length of a body's source must be a number of bytes or -1, not ${describe(length)}.`,
+  );
+}
+
+/** As `composeRequestHead` takes it. */
+function announcedBytes(body: Uint8Array | null, upload: UploadSource | null): number {
+  if (upload !== null) return upload.length < 0 ? CHUNKED_BODY : upload.length;
+  return body === null ? NO_BODY : body.length;
+}
+
+function checkMayHaveBody(method: string): void {
+  if (method !== 'GET' && method !== 'HEAD') return;
+  throw invalidArgument('body', `A ${method} request cannot have a body (Fetch §5.4); use another method.`);
+}
+
+function bodyBytes(body: unknown): Uint8Array | null {
   if (body === undefined || body === null) return null;
-  if (method === 'GET' || method === 'HEAD') {
-    throw invalidArgument('body', `A ${method} request cannot have a body (Fetch §5.4); use another method.`);
-  }
   if (typeof body === 'string') return Buffer.from(body, 'utf8');
   if (body instanceof Uint8Array) return body;
   throw invalidArgument('body', `body must be a string or a Uint8Array, not ${describe(body)}.`);

@@ -1,0 +1,172 @@
+/**
+ * The sending half of a connection: writes a request's head and body as the socket takes them. It knows nothing of responses
+ * and decides nothing: each step answers how far it came, and the connection acts.
+ */
+
+import type { TransferError } from '../../protocol/errors.ts';
+import { EAGAIN, EINTR } from '../io/errno.ts';
+import type { Io, Socket } from '../io/io.ts';
+import { PAUSE, type Transfer } from './transfer.ts';
+import { Upload } from './upload.ts';
+
+/**
+ *   sent     all is written
+ *   blocked  the socket takes no more for now
+ *   starved  the source has nothing for now
+ *   failed   writing failed: see `errno`
+ *   refused  the source broke its word: see `fault`
+ */
+export type SendProgress = 'sent' | 'blocked' | 'starved' | 'failed' | 'refused';
+
+/** Small pieces (a chunk's size line, its data, its line end) are gathered up to this: a system call costs more than the copy. */
+const GATHER_BYTES = 16 * 1024;
+
+type Piece = Uint8Array | null | typeof PAUSE | 'refused';
+
+export class RequestSender {
+  progress: SendProgress = 'sent';
+  /** Why writing failed, as a negative errno. */
+  errno = 0;
+  /** What the source did. */
+  fault: TransferError | null = null;
+  readonly #io: Io;
+  readonly #staging: Buffer;
+  readonly #socket: Socket;
+  /** What is being written; null: nothing. */
+  #out: Uint8Array | null = null;
+  #outOffset = 0;
+  /** A body of bytes behind `#out`. */
+  #body: Uint8Array | null = null;
+  #upload: Upload | null = null;
+  /** What the source answered last, when it is not yet acted on; undefined: nothing waits. */
+  #held: Piece | undefined = undefined;
+  /** Where small pieces are gathered; made by the first upload. */
+  #gathered: Buffer | null = null;
+
+  constructor(io: Io, staging: Buffer, socket: Socket) {
+    this.#io = io;
+    this.#staging = staging;
+    this.#socket = socket;
+  }
+
+  /** Whether the source was asked for anything: then the request cannot be sent again. */
+  get uploadBegun(): boolean {
+    return this.#upload?.begun ?? false;
+  }
+
+  /** The common case is one write of head and body from the staging buffer, which takes no allocation. */
+  start(transfer: Transfer): SendProgress {
+    const { head, body, upload } = transfer;
+    const headBytes = head.length;
+    const bodyBytes = body === null ? 0 : body.length;
+    this.#upload = upload === null ? null : new Upload(upload);
+    if (headBytes + bodyBytes > this.#staging.length) {
+      this.#out = Buffer.from(head, 'latin1');
+      this.#outOffset = 0;
+      this.#body = body;
+      return this.proceed(transfer);
+    }
+    this.#staging.write(head, 0, 'latin1');
+    if (body !== null) this.#staging.set(body, headBytes);
+    const total = headBytes + bodyBytes;
+    const written = this.#io.write(this.#socket, 0, total);
+    if (written > 0) transfer.bytesSent += written;
+    if (written === total) return this.#upload === null ? this.#become('sent') : this.proceed(transfer);
+    if (written < 0 && !isTransient(written)) return this.#stopped(written);
+    this.#out = Uint8Array.prototype.slice.call(this.#staging, Math.max(written, 0), total);
+    this.#outOffset = 0;
+    return this.#become('blocked');
+  }
+
+  /** Goes on after the socket became writable, or the source has more. */
+  proceed(transfer: Transfer): SendProgress {
+    for (;;) {
+      const out = this.#out ?? this.#refill();
+      if (out === null) return this.progress;
+      const left = out.length - this.#outOffset;
+      const written = left === 0 ? 0 : this.#io.writeFrom(this.#socket, out, this.#outOffset, left);
+      if (written < 0) return this.#stopped(written);
+      transfer.bytesSent += written;
+      this.#outOffset += written;
+      if (written < left) return this.#become('blocked');
+      this.#out = null;
+    }
+  }
+
+  /** The response came first, or the transfer is gone: what is left is not written. */
+  stop(): void {
+    this.#out = null;
+    this.#body = null;
+    this.#upload = null;
+    this.#held = undefined;
+  }
+
+  /** The next bytes to write, put into `#out`; null when there are none now, and `progress` says why. */
+  #refill(): Uint8Array | null {
+    const body = this.#body;
+    if (body !== null) {
+      this.#body = null;
+      return this.#take(body);
+    }
+    const upload = this.#upload;
+    if (upload === null) return this.#none('sent');
+    let piece = this.#ask(upload);
+    let bytes = 0;
+    while (piece instanceof Uint8Array && bytes + piece.length <= GATHER_BYTES) {
+      this.#gathered ??= Buffer.allocUnsafeSlow(GATHER_BYTES);
+      this.#gathered.set(piece, bytes);
+      bytes += piece.length;
+      piece = this.#ask(upload);
+    }
+    if (bytes > 0) {
+      this.#held = piece;
+      return this.#take((this.#gathered as Buffer).subarray(0, bytes));
+    }
+    if (piece instanceof Uint8Array) return this.#take(piece);
+    if (piece === PAUSE) return this.#none('starved');
+    if (piece === 'refused') return this.#none('refused');
+    this.#upload = null;
+    return this.#none('sent');
+  }
+
+  /** What was held, else what the source says now. */
+  #ask(upload: Upload): Piece {
+    const held = this.#held;
+    this.#held = undefined;
+    // A PAUSE that was held is asked about again: there may be more by now.
+    if (held !== undefined && held !== PAUSE) return held;
+    try {
+      return upload.next();
+    } catch (error) {
+      this.fault = error as TransferError;
+      return 'refused';
+    }
+  }
+
+  #take(piece: Uint8Array): Uint8Array {
+    this.#out = piece;
+    this.#outOffset = 0;
+    return piece;
+  }
+
+  #none(progress: SendProgress): null {
+    this.progress = progress;
+    return null;
+  }
+
+  #stopped(negativeErrno: number): SendProgress {
+    if (isTransient(negativeErrno)) return this.#become('blocked');
+    this.errno = negativeErrno;
+    this.stop();
+    return this.#become('failed');
+  }
+
+  #become(progress: SendProgress): SendProgress {
+    this.progress = progress;
+    return progress;
+  }
+}
+
+function isTransient(negativeErrno: number): boolean {
+  return negativeErrno === -EAGAIN || negativeErrno === -EINTR;
+}
