@@ -13,6 +13,7 @@ export function launchInline(task: ShardTask<MessagePort>): ShardThread {
   });
   return {
     begun,
+    onError: null,
     terminate: () => task.dataPort.close(),
   };
 }

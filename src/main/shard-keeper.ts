@@ -107,6 +107,9 @@ export class ShardKeeper {
     const link = new ShardLink(data.port1, () => this.#onLost(link));
     const client = new ControlClient(control.port1);
     const thread = this.#launch({ config: this.#config, dataPort: data.port2, controlPort: control.port2 });
+    thread.onError = (error) => {
+      link.deathCause ??= error;
+    };
     thread.begun.catch((error: unknown) => {
       link.deathCause ??= error;
       link.close();

@@ -13,14 +13,18 @@ const SHARD_FILE = new URL('../worker/shard.js', import.meta.url);
 export interface ShardThread {
   /** Settles when the shard has begun, or could not. */
   readonly begun: Promise<void>;
+  /** Called when the thread dies of something thrown in it, before the shard's port closes. */
+  onError: ((error: unknown) => void) | null;
   /** Ends the thread, wherever it is: what it was doing is lost. */
   terminate(): void;
 }
 
 export class ShardThreads {
   readonly #piscina: Piscina;
-  /** Threads that have, or had, a shard; a thread is never given a second one. */
-  readonly #occupied = new Set<number>();
+  /** Threads that have, or had, a shard or were to begin one; a thread is never given a second one. */
+  readonly #occupied = new Map<number, { readonly currentUsage: number }>();
+  /** Threads whose shard has begun. */
+  readonly #begun = new Set<number>();
   /** What the last thread that failed on its own threw. */
   lastError: unknown = undefined;
 
@@ -38,7 +42,7 @@ export class ShardThreads {
       loadBalancer: (_task, workers) => {
         const free = workers.find((worker) => worker.currentUsage === 0 && !this.#occupied.has(worker.id));
         if (free === undefined) return null;
-        this.#occupied.add(free.id);
+        this.#occupied.set(free.id, free);
         return free;
       },
     });
@@ -46,7 +50,6 @@ export class ShardThreads {
     this.#piscina.on('error', (error) => {
       this.lastError = error;
     });
-    this.#piscina.on('workerDestroy', (worker: { id: number }) => this.#occupied.delete(worker.id));
   }
 
   launch(task: ShardTask<MessagePort>): ShardThread {
@@ -55,18 +58,47 @@ export class ShardThreads {
     let wanted = true;
     const begun = this.#piscina
       .run(task, { transferList: [task.dataPort, task.controlPort], signal: abort.signal })
-      .then((threadId: number) => {
-        thread = this.#piscina.threads.find((candidate) => candidate.threadId === threadId);
-        if (!wanted) void thread?.terminate();
-      });
-    return {
+      .then(
+        (threadId: number) => {
+          this.#begun.add(threadId);
+          thread = this.#piscina.threads.find((candidate) => candidate.threadId === threadId);
+          thread?.once('error', (error) => launched.onError?.(error));
+          thread?.once('exit', () => this.#forget(threadId));
+          if (!wanted) void thread?.terminate();
+        },
+        (error: unknown) => {
+          this.#endFailed();
+          throw error;
+        },
+      );
+    const launched: ShardThread = {
       begun,
+      onError: null,
       terminate: () => {
         wanted = false;
         if (thread === undefined) abort.abort();
         else void thread.terminate();
       },
     };
+    return launched;
+  }
+
+  /** A thread whose shard could not begin lives on, and would keep the place of one whose shard could. */
+  #endFailed(): void {
+    const { threads } = this.#piscina;
+    const living = new Set(threads.map((thread) => thread.threadId));
+    for (const threadId of this.#occupied.keys()) if (!living.has(threadId)) this.#forget(threadId);
+    for (const thread of threads) {
+      const { threadId } = thread;
+      if (this.#begun.has(threadId) || this.#occupied.get(threadId)?.currentUsage !== 0) continue;
+      thread.once('exit', () => this.#forget(threadId));
+      void thread.terminate();
+    }
+  }
+
+  #forget(threadId: number): void {
+    this.#occupied.delete(threadId);
+    this.#begun.delete(threadId);
   }
 
   /** Ends all threads. Piscina's close() would not do (TRAPS 8): shards are drained before this. */
