@@ -1,0 +1,47 @@
+/** The watchdog: a shard that spins is ended, one that is healthy lives, however deaf the main thread was. */
+
+import { setTimeout as delay } from 'node:timers/promises';
+import { expect, test } from 'vitest';
+import { eventually, expectBalance, expectLoss, kill, type Loss, makePool, rejection, serve, workers } from './rig.ts';
+
+test.concurrent('a shard that spins is ended after some 10 s and replaced; the other serves meanwhile', async () => {
+  const server = await serve();
+  const pool = makePool({ shards: 2, placement: 'spread' });
+  await Promise.all([0, 1].map(async () => (await pool.fetch(server.url)).text()));
+  const hanging = [0, 1].map(() => pool.fetch(`${server.url}hang`));
+  const settled = Promise.allSettled(hanging);
+  await eventually(() => server.open.length === 2, 'the requests');
+  const began = performance.now();
+  kill(workers[0], 'spins');
+  // The other shard is asked for a sign of life too, gives it, and carries its silent request on.
+  const error = (await Promise.race(hanging.map((promise) => rejection(promise)))) as Loss;
+  const took = performance.now() - began;
+  expect(took).toBeGreaterThan(8_500);
+  expect(took).toBeLessThan(13_000);
+  expectLoss(error, 'fetch failed', `${server.url}hang`);
+  expect((error.cause.cause as Error).message).toContain('10 s');
+  for (const response of server.open) response.end('alive');
+  const results = await settled;
+  const survivor = results.find((result) => result.status === 'fulfilled');
+  expect(await survivor?.value.text()).toBe('alive');
+  const shards = await Promise.all(
+    Array.from({ length: 6 }, async () => {
+      const response = await pool.fetch(server.url);
+      await response.text();
+      return response.connection.shard;
+    }),
+  );
+  expect(new Set(shards).size).toBe(2);
+  expect(await expectBalance(pool)).toMatchObject({ failed: 1, shardsLost: 1 });
+}, 30_000);
+
+test('close() with a shard that spins and carries nothing settles within seconds', async () => {
+  const server = await serve();
+  const pool = makePool({ shards: 1 });
+  await (await pool.fetch(server.url)).text();
+  kill(workers.at(-1), 'spins');
+  await delay(50);
+  const began = performance.now();
+  await pool.close();
+  expect(performance.now() - began).toBeLessThan(2_500);
+});
