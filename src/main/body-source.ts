@@ -21,8 +21,19 @@ interface Waiter {
   reject(error: unknown): void;
 }
 
+interface PromiseWithTrailers {
+  readonly promise: Promise<string>;
+  resolve(trailers: string): void;
+  reject(error: unknown): void;
+}
+
 export class BodySource {
-  trailers = '';
+  /** When the response was complete, in microseconds since its start; -1: it is not. */
+  endUs = -1;
+  /** True once somebody reads to the end: then it needs no response object to be wanted. */
+  claimed = false;
+  #trailers = '';
+  #ended: PromiseWithTrailers | null = null;
   #state: SourceState = { kind: 'open' };
   #chunks: Uint8Array<ArrayBuffer>[] = [];
   #waiter: Waiter | null = null;
@@ -45,18 +56,40 @@ export class BodySource {
     waiter.resolve(chunk);
   }
 
-  end(trailers: string): void {
+  end(endUs: number, trailers: string): void {
     if (this.#state.kind !== 'open') return;
-    this.trailers = trailers;
+    this.endUs = endUs;
+    this.#trailers = trailers;
     this.#state = { kind: 'ended' };
+    this.#ended?.resolve(trailers);
     this.#waiter?.resolve(null);
     this.#waiter = null;
+  }
+
+  /** The trailer section as latin-1 text, once the body has ended; rejects when it fails. */
+  get trailers(): Promise<string> {
+    const state = this.#state;
+    if (state.kind === 'ended') return Promise.resolve(this.#trailers);
+    if (state.kind === 'failed') return Promise.reject(state.error);
+    if (this.#ended === null) {
+      let resolve: (trailers: string) => void = () => undefined;
+      let reject: (error: unknown) => void = () => undefined;
+      const promise = new Promise<string>((yes, no) => {
+        resolve = yes;
+        reject = no;
+      });
+      // Who asked may not be waiting any more when the body fails; the body's reader hears of it in any case.
+      promise.catch(() => undefined);
+      this.#ended = { promise, resolve, reject };
+    }
+    return this.#ended.promise;
   }
 
   /** What arrived before the failure is still delivered, then `error`. */
   fail(error: unknown): void {
     if (this.#state.kind !== 'open') return;
     this.#state = { kind: 'failed', error };
+    this.#ended?.reject(error);
     this.#waiter?.reject(error);
     this.#waiter = null;
   }
@@ -76,16 +109,21 @@ export class BodySource {
     });
   }
 
+  get isOpen(): boolean {
+    return this.#state.kind === 'open';
+  }
+
   /** Nobody wants the rest. */
   cancel(): void {
     if (this.#state.kind !== 'open') return;
-    this.end('');
+    this.end(-1, '');
     this.#chunks = [];
     this.#origin.abandon();
   }
 
   /** The whole body. One chunk is handed on as it is: a moved buffer is not copied. */
   async collect(): Promise<Uint8Array<ArrayBuffer>> {
+    this.claimed = true;
     const chunks: Uint8Array<ArrayBuffer>[] = [];
     let bytes = 0;
     for (let chunk = await this.next(); chunk !== null; chunk = await this.next()) {

@@ -2,12 +2,13 @@
 
 import type { FetchInit } from './fetch-request.ts';
 import { Pool } from './pool.ts';
+import type { RequestLike } from './request-like.ts';
 import type { FetchResponse } from './response.ts';
 
 let pool: Pool | null = null;
 
 /** As `pool.fetch`, over a pool of the whole program. */
-export function fetch(input: string | URL, init?: FetchInit): Promise<FetchResponse> {
+export function fetch(input: string | URL | RequestLike, init?: FetchInit): Promise<FetchResponse> {
   pool ??= new Pool();
   return pool.fetch(input, init);
 }

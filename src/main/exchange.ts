@@ -14,6 +14,8 @@ import type { FetchRequest } from './fetch-request.ts';
 import type { Place } from './placement.ts';
 import { type FetchResponse, PoolResponse } from './response.ts';
 import type { ShardLink } from './shard-link.ts';
+import { BodyHandle } from './unread-bodies.ts';
+import { Uploader, type UploadTarget } from './uploader.ts';
 
 /** Who is told that an exchange is over: the pool, which counts. */
 export interface ExchangeOwner {
@@ -25,7 +27,7 @@ export interface ExchangeOwner {
 /** Methods whose repetition has the effect of one request (RFC 9110 §9.2.2). */
 const IDEMPOTENT_METHODS: ReadonlySet<string> = new Set(['GET', 'HEAD', 'PUT', 'DELETE', 'OPTIONS']);
 
-export class Exchange implements BodyOrigin {
+export class Exchange implements BodyOrigin, UploadTarget {
   state: 'waiting' | 'receiving' | 'over' = 'waiting';
   /** How it ended; meaningful once over. A body that the caller gave up counts as aborted. */
   outcome: 'completed' | 'failed' | 'aborted' = 'completed';
@@ -39,8 +41,8 @@ export class Exchange implements BodyOrigin {
   readonly #owner: ExchangeOwner;
   readonly #resolve: (response: FetchResponse) => void;
   readonly #reject: (error: unknown) => void;
-  #response: PoolResponse | null = null;
   #source: BodySource | null = null;
+  #uploader: Uploader | null = null;
 
   constructor(
     owner: ExchangeOwner,
@@ -75,8 +77,8 @@ export class Exchange implements BodyOrigin {
     this.#source = new BodySource(this);
     const early = earlyBody(frame);
     if (early !== null) this.#source.push(early);
-    this.#response = this.#makeResponse(frame, this.#source);
-    this.#resolve(this.#response as unknown as FetchResponse);
+    // The response is not kept here: when nobody else keeps it, its body is taken back.
+    this.#resolve(this.#makeResponse(frame, new BodyHandle(this.#source)) as unknown as FetchResponse);
   }
 
   body(chunk: Uint8Array<ArrayBuffer>): void {
@@ -88,8 +90,7 @@ export class Exchange implements BodyOrigin {
       this.fail(damaged('the end of a response without its head'));
       return;
     }
-    this.#response?.ended(endUs);
-    this.#source.end(trailers);
+    this.#source.end(endUs, trailers);
     this.#over('completed');
   }
 
@@ -111,7 +112,8 @@ export class Exchange implements BodyOrigin {
 
   /** Once, while nothing of the response has come, and only what has the same effect twice. */
   #mayReplay(): boolean {
-    return this.state === 'waiting' && !this.#replayed && IDEMPOTENT_METHODS.has(this.request.method);
+    if (this.state !== 'waiting' || this.#replayed || this.#uploader !== null) return false;
+    return IDEMPOTENT_METHODS.has(this.request.method);
   }
 
   /** The caller's signal fired: its reason itself is the error (Fetch §4.1). */
@@ -124,6 +126,38 @@ export class Exchange implements BodyOrigin {
     else source.fail(reason);
   }
 
+  /** Its START is under way: a body in pieces may follow. */
+  started(): void {
+    const { body } = this.request;
+    if (body === null || body instanceof Uint8Array) return;
+    this.#uploader = new Uploader(body, this);
+    this.#uploader.start();
+  }
+
+  /** The shard has written this many bytes of the request body. */
+  uploadCredit(bodyBytes: number): void {
+    this.#uploader?.giveCredit(bodyBytes);
+  }
+
+  sendBody(bytes: Uint8Array): void {
+    if (this.state !== 'over') this.link?.sendBody(this, bytes);
+  }
+
+  sendEnd(): void {
+    if (this.state !== 'over') this.link?.sendEnd(this);
+  }
+
+  /** The caller's source failed: fetch rejects with the caller's own error, or with ours when the source broke its word. */
+  uploadFailed(error: unknown): void {
+    if (!TransferError.is(error)) {
+      this.abort(error);
+      return;
+    }
+    if (this.state === 'over') return;
+    this.link?.abort(this);
+    this.fail(error);
+  }
+
   giveCredit(bodyBytes: number): void {
     if (this.state === 'receiving') this.link?.giveCredit(this, bodyBytes);
   }
@@ -134,14 +168,15 @@ export class Exchange implements BodyOrigin {
     this.#over('aborted');
   }
 
-  #makeResponse(frame: HeadFrame, source: BodySource | null): PoolResponse {
+  #makeResponse(frame: HeadFrame, handle: BodyHandle | null): PoolResponse {
     const { target, method } = this.request;
-    return new PoolResponse(frame, target.href, method, this.place.ranking[this.rank] as number, source);
+    return new PoolResponse(frame, target.href, method, this.place.ranking[this.rank] as number, handle);
   }
 
   #over(outcome: 'completed' | 'failed' | 'aborted'): void {
     this.state = 'over';
     this.outcome = outcome;
+    this.#uploader?.stop();
     this.link?.remove(this);
     this.#owner.exchangeOver(this);
   }

@@ -5,15 +5,18 @@
 
 import { invalidArgument, type TransferError } from '../protocol/errors.ts';
 import {
+  CHUNKED_BODY,
   checkHeader,
   composeRequestHead,
+  NO_BODY,
   normalizeHeaderValue,
   normalizeMethod,
 } from '../protocol/http1/request-head.ts';
 import { checkRecord, completeTimeouts, describe, type Timeouts } from '../protocol/options.ts';
 import { originOf, shown, targetOf } from '../protocol/origin.ts';
+import { type BodyPieces, type FetchBody, type ReadyBody, readyBody } from './fetch-body.ts';
+import { isRequestLike, mergeRequest } from './request-like.ts';
 
-export type FetchBody = string | ArrayBuffer | ArrayBufferView | URLSearchParams | null;
 export type FetchHeaders = Iterable<readonly [string, string]> | Record<string, string>;
 
 export interface FetchInit {
@@ -21,8 +24,10 @@ export interface FetchInit {
   method?: string;
   /** A record, pairs, or a Headers object of any class. */
   headers?: FetchHeaders;
-  /** A string and URLSearchParams are sent as UTF-8, with the content type that Fetch gives them unless one is given. Bytes are copied. */
+  /** Sent with the content type that Fetch gives it, unless one is given. Bytes are copied. With a `content-length` header a stream is held to it, else it is sent in chunked coding. */
   body?: FetchBody;
+  /** Must be `'half'` for a body that is a stream or an async iterable. */
+  duplex?: 'half';
   /** Rejects with `signal.reason` when aborted, and frees what the request held. */
   signal?: AbortSignal | null;
   /** This request's clocks; those not named are the pool's. */
@@ -36,7 +41,8 @@ export interface FetchRequest {
   readonly target: FetchTarget;
   readonly method: string;
   readonly head: string;
-  readonly body: Uint8Array | null;
+  /** The whole body, or its pieces. */
+  readonly body: Uint8Array | BodyPieces | null;
   readonly signal: AbortSignal | null;
   /** null: the pool's. */
   readonly timeouts: Readonly<Timeouts> | null;
@@ -79,8 +85,6 @@ export class FetchTarget {
 const TARGETS_MAX = 4096;
 /** Longer URLs are not kept, so that what is kept stays small. */
 const TARGET_TEXT_MAX = 2048;
-/** What a frame can tell of a body's length. */
-const BODY_BYTES_MAX = 2 ** 31 - 1;
 
 /** Init members of WHATWG fetch that are about browsers and mean nothing here: they are accepted and have no effect. */
 const WITHOUT_EFFECT = [
@@ -107,6 +111,7 @@ export class FetchRequests {
 
   /** Throws TransferError INVALID_ARGUMENT that names the option. */
   prepare(input: unknown, init: unknown): FetchRequest {
+    if (isRequestLike(input)) return this.#withInit(this.#targetOf(input.url), mergeRequest(input, init));
     const target = this.#targetOf(input);
     return init === undefined ? target.plainGet : this.#withInit(target, init);
   }
@@ -129,25 +134,23 @@ export class FetchRequests {
     const signal = checkSignal(given.signal);
     checkRedirect(given.redirect);
     const headers = headerPairs(given.headers);
-    const body = bodyOf(given.body, method, headers);
+    const timeouts = completeTimeouts(given.timeouts, this.#timeouts);
+    const { content, contentType } = readyBody(given.body, method, given.duplex, declaredBytes(headers));
+    if (contentType !== '' && !hasHeader(headers, 'content-type')) headers.push(['content-type', contentType]);
     const head = composeRequestHead({
       method,
       target: target.path,
       host: target.hostField,
       headers,
-      bodyBytes: body === null ? -1 : body.length,
+      bodyBytes: announcedBytes(content),
     });
-    const timeouts = completeTimeouts(given.timeouts, this.#timeouts);
-    return { target, method, head, body, signal, timeouts: timeouts === this.#timeouts ? null : timeouts };
+    return { target, method, head, body: content, signal, timeouts: timeouts === this.#timeouts ? null : timeouts };
   }
 }
 
 function urlText(input: unknown): string {
   if (input instanceof URL) return input.href;
-  throw invalidArgument(
-    'input',
-    `fetch takes a string or a URL, not ${describe(input)}; Request objects are not built yet.`,
-  );
+  throw invalidArgument('input', `fetch takes a string, a URL or a Request, not ${describe(input)}.`);
 }
 
 function badUrl(text: string): TransferError {
@@ -217,40 +220,18 @@ function headerPairs(headers: unknown): (readonly [string, string])[] {
   return pairs;
 }
 
-/** The body's bytes, and its content type among the headers (Fetch §5.2) when the caller gave none. */
-function bodyOf(body: unknown, method: string, headers: (readonly [string, string])[]): Uint8Array | null {
-  if (body === undefined || body === null) return null;
-  if (method === 'GET' || method === 'HEAD') {
-    throw invalidArgument('body', `A ${method} request cannot have a body (Fetch §5.4); use another method.`);
-  }
-  if (typeof body === 'string') {
-    addContentType(headers, 'text/plain;charset=UTF-8');
-    return Buffer.from(body, 'utf8');
-  }
-  if (body instanceof URLSearchParams) {
-    addContentType(headers, 'application/x-www-form-urlencoded;charset=UTF-8');
-    return Buffer.from(body.toString(), 'utf8');
-  }
-  const bytes = viewOf(body);
-  if (bytes !== null && bytes.length > BODY_BYTES_MAX) {
-    throw invalidArgument(
-      'body',
-      `A body of ${bytes.length} bytes is too long; at most ${BODY_BYTES_MAX} can be sent at once.`,
-    );
-  }
-  if (bytes !== null) return bytes;
-  throw invalidArgument(
-    'body',
-    `body must be a string, bytes or URLSearchParams, not ${describe(body)}; streams, FormData and Blob are not built yet.`,
-  );
+/** The length in the caller's Content-Length; -1: none, or one that composing the head will refuse. */
+function declaredBytes(headers: readonly (readonly [string, string])[]): number {
+  const value = headers.find(([name]) => name.toLowerCase() === 'content-length')?.[1] ?? '';
+  return /^\d{1,15}$/.test(value) ? Number(value) : -1;
 }
 
-function viewOf(body: unknown): Uint8Array | null {
-  if (ArrayBuffer.isView(body)) return new Uint8Array(body.buffer, body.byteOffset, body.byteLength);
-  if (body instanceof ArrayBuffer || body instanceof SharedArrayBuffer) return new Uint8Array(body);
-  return null;
+/** As `composeRequestHead` takes it. */
+function announcedBytes(content: ReadyBody['content']): number {
+  if (content === null) return NO_BODY;
+  return content.length < 0 ? CHUNKED_BODY : content.length;
 }
 
-function addContentType(headers: (readonly [string, string])[], value: string): void {
-  if (!headers.some(([name]) => name.toLowerCase() === 'content-type')) headers.push(['content-type', value]);
+function hasHeader(headers: readonly (readonly [string, string])[], wanted: string): boolean {
+  return headers.some(([name]) => name.toLowerCase() === wanted);
 }

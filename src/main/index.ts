@@ -4,7 +4,9 @@ export { TRANSFER_CODES, type TransferCode, TransferError, type TransferPhase } 
 export type { Limits, Timeouts } from '../protocol/options.ts';
 export type { ShardStats } from '../protocol/port/control.ts';
 export { fetch } from './default-pool.ts';
-export type { FetchBody, FetchHeaders, FetchInit } from './fetch-request.ts';
+export type { FetchBody } from './fetch-body.ts';
+export type { FetchHeaders, FetchInit } from './fetch-request.ts';
 export type { ConnectionOptions, PlacementOption, PoolOptions } from './options.ts';
 export { Pool, type PoolStats } from './pool.ts';
+export type { RequestLike } from './request-like.ts';
 export type { FetchResponse, ResponseConnection, ResponseTimings } from './response.ts';

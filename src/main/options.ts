@@ -25,6 +25,8 @@ export interface ConnectionOptions {
   total?: number;
   /** Milliseconds an idle connection is kept (CURLOPT_MAXAGE_CONN). Default 60,000. */
   idleMs?: number;
+  /** Bytes of bodies that may be received and unread in the whole pool before each body is held to 64 KiB. Default 64 MiB. */
+  unreadBytes?: number;
   /** Most requests waiting for a connection, of the whole pool; more fail with QUEUE_FULL. Default 100,000. */
   queueLength?: number;
 }
@@ -69,6 +71,7 @@ const FILES_RESERVED = 500;
 const PER_ORIGIN_DEFAULT = 256;
 const IDLE_MS_DEFAULT = 60_000;
 const QUEUE_LENGTH_DEFAULT = 100_000;
+const UNREAD_BYTES_DEFAULT = 64 * 1024 * 1024;
 const LOOKUP_TTL_MS_DEFAULT = 60_000;
 const COUNT_MAX = 10_000_000;
 
@@ -129,10 +132,11 @@ function resolveConnections(connections: unknown): Required<ConnectionOptions> {
     total: Math.min(TOTAL_DEFAULT, totalMax),
     idleMs: IDLE_MS_DEFAULT,
     queueLength: QUEUE_LENGTH_DEFAULT,
+    unreadBytes: UNREAD_BYTES_DEFAULT,
   };
   if (connections === undefined) return resolved;
   const given = checkRecord('connections', connections, Object.keys(resolved)) as ConnectionOptions;
-  const { perOrigin, total, idleMs, queueLength } = given;
+  const { perOrigin, total, idleMs, queueLength, unreadBytes } = given;
   if (perOrigin !== undefined) resolved.perOrigin = checkInteger('connections.perOrigin', perOrigin, 1, COUNT_MAX);
   if (total !== undefined) resolved.total = checkTotal(total, totalMax);
   if (idleMs !== undefined) {
@@ -140,6 +144,9 @@ function resolveConnections(connections: unknown): Required<ConnectionOptions> {
   }
   if (queueLength !== undefined) {
     resolved.queueLength = checkInteger('connections.queueLength', queueLength, 1, COUNT_MAX);
+  }
+  if (unreadBytes !== undefined) {
+    resolved.unreadBytes = checkInteger('connections.unreadBytes', unreadBytes, 1, Number.MAX_SAFE_INTEGER);
   }
   return resolved;
 }

@@ -13,10 +13,12 @@ import { type FetchInit, type FetchRequest, FetchRequests } from './fetch-reques
 import { launchInline } from './inline-shard.ts';
 import { type PoolOptions, type ResolvedPoolOptions, resolvePoolOptions } from './options.ts';
 import { equalShare, Placement } from './placement.ts';
+import type { RequestLike } from './request-like.ts';
 import type { FetchResponse } from './response.ts';
 import { ShardKeeper } from './shard-keeper.ts';
 import { ShardThreads } from './shard-threads.ts';
 import { SignalWatch } from './signal-watch.ts';
+import { unreadBodies } from './unread-bodies.ts';
 
 /** Counts since the pool began: started = completed + failed + aborted + inFlight. */
 export interface PoolStats {
@@ -25,6 +27,8 @@ export interface PoolStats {
   readonly failed: number;
   readonly aborted: number;
   readonly inFlight: number;
+  /** Bodies of responses that were garbage-collected unread, in the whole process. */
+  readonly unreadBodies: number;
   /** Shards lost and replaced. */
   readonly shardsLost: number;
   /** Frames of shards that were bad or late, and so ignored. */
@@ -71,10 +75,10 @@ export class Pool {
   }
 
   /**
-   * As WHATWG fetch: a string or a URL, and an init; answers a Response. Never throws: what is wrong rejects. Failures are
+   * As WHATWG fetch: a string, a URL or a Request of any class, and an init; answers a Response. Never throws: what is wrong rejects. Failures are
    * `TypeError('fetch failed')` with a `TransferError` as `cause` and its `code`; an aborted signal rejects with its reason.
    */
-  readonly fetch = (input: string | URL, init?: FetchInit): Promise<FetchResponse> => {
+  readonly fetch = (input: string | URL | RequestLike, init?: FetchInit): Promise<FetchResponse> => {
     let request: FetchRequest;
     let key: string;
     try {
@@ -99,6 +103,7 @@ export class Pool {
       failed: this.#failed,
       aborted: this.#aborted,
       inFlight: this.#inFlight,
+      unreadBodies: unreadBodies(),
       shardsLost: this.#keepers.reduce((sum, keeper) => sum + keeper.deaths, 0),
       ignoredFrames: this.#keepers.reduce((sum, keeper) => sum + keeper.ignoredFrames, 0),
       shards: answers.filter((answer) => answer !== null),
@@ -238,6 +243,7 @@ export class Pool {
       shard,
       totalConnections: Math.max(1, equalShare(connections.total, count, shard)),
       queueLength: Math.max(1, equalShare(connections.queueLength, count, shard)),
+      unreadBytes: Math.ceil(connections.unreadBytes / count),
       idleMs: connections.idleMs,
       lookupTtlMs,
       timeouts,

@@ -6,10 +6,10 @@
 
 import { Readable } from 'node:stream';
 import { inspect } from 'node:util';
-import { parseHeaderSection, reasonPhrase } from '../protocol/http1/header-section.ts';
+import { parseHeaderSection, parseTrailerSection, reasonPhrase } from '../protocol/http1/header-section.ts';
 import { INFO_TIMINGS_BYTES } from '../protocol/port/frames.ts';
 import { type HeadFrame, infoTiming } from '../protocol/port/response-frames.ts';
-import type { BodySource } from './body-source.ts';
+import type { BodyHandle } from './unread-bodies.ts';
 
 /** Milliseconds since `pool.fetch` was called; -1: has not happened (yet). A reused connection shows its connect steps as done at once. */
 export interface ResponseTimings {
@@ -36,6 +36,8 @@ export interface ResponseConnection {
 export interface FetchResponse extends Response {
   readonly timings: ResponseTimings;
   readonly connection: ResponseConnection;
+  /** The trailer section (RFC 9110 §6.5), once the body has been read to its end; never merged into `headers`. */
+  readonly trailers: Promise<Headers>;
   /** Newer than some runtimes' Response. */
   bytes(): Promise<Uint8Array<ArrayBuffer>>;
 }
@@ -54,21 +56,19 @@ export class PoolResponse {
   readonly #shard: number;
   readonly #hasBody: boolean;
   /** Chunks still coming; null: the body is whole in the frame. */
-  readonly #source: BodySource | null;
-  #endUs: number;
+  readonly #handle: BodyHandle | null;
   #used = false;
   #headers: Headers | null = null;
   #stream: ReadableStream<Uint8Array> | null = null;
   /** The runtime's Response over the same body, once a member asked for it. */
   #real: Response | null = null;
 
-  constructor(frame: HeadFrame, url: string, method: string, shard: number, source: BodySource | null) {
+  constructor(frame: HeadFrame, url: string, method: string, shard: number, handle: BodyHandle | null) {
     this.#frame = frame;
     this.#url = url;
     this.#shard = shard;
-    this.#source = source;
+    this.#handle = handle;
     this.#hasBody = method !== 'HEAD' && !NULL_BODY_STATUSES.has(frame.status);
-    this.#endUs = infoTiming(frame.text, END_TIMING);
   }
 
   get status(): number {
@@ -108,7 +108,7 @@ export class PoolResponse {
       tls: this.#timing(3),
       sent: this.#timing(4),
       firstByte: this.#timing(5),
-      end: this.#endUs < 0 ? -1 : this.#endUs / US_PER_MS,
+      end: this.#handle === null ? this.#timing(END_TIMING) : milliseconds(this.#handle.source.endUs),
     };
   }
 
@@ -120,6 +120,11 @@ export class PoolResponse {
       shard: this.#shard,
       httpVersion: http10 ? 'HTTP/1.0' : 'HTTP/1.1',
     };
+  }
+
+  get trailers(): Promise<Headers> {
+    if (this.#handle === null) return Promise.resolve(new Headers());
+    return this.#handle.source.trailers.then((text) => new Headers(parseTrailerSection(text)));
   }
 
   get body(): ReadableStream<Uint8Array> | null {
@@ -165,16 +170,10 @@ export class PoolResponse {
   /** Both read the same body from here on; the copy keeps what a Response of the runtime would not: url, timings, any status. */
   clone(): PoolResponse {
     const body = this.toResponse().clone();
-    const copy = new PoolResponse(this.#frame, this.#url, 'GET', this.#shard, null);
+    const copy = new PoolResponse(this.#frame, this.#url, 'GET', this.#shard, this.#handle);
     copy.#real = body;
     copy.#headers = new Headers(this.headers);
-    copy.#endUs = this.#endUs;
     return copy;
-  }
-
-  /** @internal The end of a body that came in pieces. */
-  ended(endUs: number): void {
-    this.#endUs = endUs;
   }
 
   /** @internal The runtime's Response over what is left of this one; from then on it holds the body. */
@@ -205,14 +204,13 @@ export class PoolResponse {
   }
 
   #timing(index: number): number {
-    const us = infoTiming(this.#frame.text, index);
-    return us < 0 ? -1 : us / US_PER_MS;
+    return milliseconds(infoTiming(this.#frame.text, index));
   }
 
   /** The body as text when it is here, whole, and was not touched; null: it must be collected. */
   #takeText(): string | null {
     const { text, body, infoBytes, headBytes } = this.#frame;
-    if (this.#used || this.#source !== null || body !== null || this.#stream !== null || this.#real !== null)
+    if (this.#used || this.#handle !== null || body !== null || this.#stream !== null || this.#real !== null)
       return null;
     this.#used = this.#hasBody;
     const bytes = text.slice(infoBytes + headBytes);
@@ -225,7 +223,7 @@ export class PoolResponse {
     if (this.#stream?.locked) return Promise.reject(new TypeError('Body is unusable: Body is locked by a reader'));
     this.#used = this.#hasBody;
     if (this.#stream !== null) return collectStream(this.#stream);
-    if (this.#source !== null) return this.#source.collect();
+    if (this.#handle !== null) return this.#handle.source.collect();
     return Promise.resolve(this.#wholeBytes());
   }
 
@@ -239,12 +237,12 @@ export class PoolResponse {
   }
 
   #makeStream(): ReadableStream<Uint8Array> {
-    const source = this.#source;
-    if (source === null) return wholeStream(() => this.#wholeBytes());
+    const handle = this.#handle;
+    if (handle === null) return wholeStream(() => this.#wholeBytes());
     return new ReadableStream({
       type: 'bytes',
       async pull(controller): Promise<void> {
-        const chunk = await source.next();
+        const chunk = await handle.source.next();
         if (chunk !== null) {
           controller.enqueue(chunk);
           return;
@@ -253,10 +251,14 @@ export class PoolResponse {
         controller.byobRequest?.respond(0);
       },
       cancel(): void {
-        source.cancel();
+        handle.source.cancel();
       },
     });
   }
+}
+
+function milliseconds(us: number): number {
+  return us < 0 ? -1 : us / US_PER_MS;
 }
 
 function wholeStream(bytes: () => Uint8Array<ArrayBuffer>): ReadableStream<Uint8Array> {

@@ -9,9 +9,17 @@ import { TransferError } from '../protocol/errors.ts';
 import { BatchLink } from '../protocol/port/batch-link.ts';
 import type { BatchReader } from '../protocol/port/batch-reader.ts';
 import { decodeTransferError } from '../protocol/port/error-encoding.ts';
-import { BODY, COMPLETE, END, ERROR, HEAD } from '../protocol/port/frames.ts';
-import { writeAbort, writeCredit, writeStart } from '../protocol/port/request-frames.ts';
-import { readBody, readEnd, readError, readHead } from '../protocol/port/response-frames.ts';
+import { ATTACHED_BODY_BYTES, BODY, COMPLETE, CREDIT, END, ERROR, HEAD } from '../protocol/port/frames.ts';
+import { copyOf, NOT_STREAMED, writeAbort, writeCredit, writeStart } from '../protocol/port/request-frames.ts';
+import {
+  readBody,
+  readEnd,
+  readError,
+  readHead,
+  writeAttachedBody,
+  writeBody,
+  writeEnd,
+} from '../protocol/port/response-frames.ts';
 import type { Exchange } from './exchange.ts';
 
 /** Ids are 32-bit words of frames. */
@@ -65,7 +73,11 @@ export class ShardLink {
     exchange.link = this;
     exchange.id = this.#nextId();
     this.#exchanges.set(exchange.id, exchange);
-    writeStart(this.#link.writer, exchange.id, startMs, originShare, target.origin, head, body, timeouts);
+    const whole = body instanceof Uint8Array ? body : null;
+    const streamedBytes = body === null || body === whole ? NOT_STREAMED : body.length;
+    const { writer } = this.#link;
+    writeStart(writer, exchange.id, startMs, originShare, target.origin, head, whole, timeouts, streamedBytes);
+    if (streamedBytes !== NOT_STREAMED) exchange.started();
     if (!this.#refd) {
       this.#refd = true;
       this.#port.ref();
@@ -76,6 +88,21 @@ export class ShardLink {
   abort(exchange: Exchange): void {
     if (this.#lost || this.#exchanges.get(exchange.id) !== exchange) return;
     writeAbort(this.#link.writer, exchange.id);
+    this.#scheduleFlush();
+  }
+
+  /** A piece of a request body; copied, so that the caller may use its memory again. */
+  sendBody(exchange: Exchange, bytes: Uint8Array): void {
+    if (this.#lost) return;
+    const { writer } = this.#link;
+    if (bytes.length > ATTACHED_BODY_BYTES) writeAttachedBody(writer, exchange.id, copyOf(bytes));
+    else writeBody(writer, exchange.id, bytes, 0, bytes.length);
+    this.#scheduleFlush();
+  }
+
+  sendEnd(exchange: Exchange): void {
+    if (this.#lost) return;
+    writeEnd(this.#link.writer, exchange.id, 0, '');
     this.#scheduleFlush();
   }
 
@@ -149,6 +176,9 @@ export class ShardLink {
         if (end !== null) exchange.end(end.endUs, end.trailers);
         return end !== null;
       }
+      case CREDIT:
+        exchange.uploadCredit(reader.word(3));
+        return true;
       case ERROR: {
         const text = readError(reader);
         if (text !== null) exchange.fail(decodeTransferError(text));

@@ -2,6 +2,9 @@
  * What a transfer's callbacks do in a shard: they write frames. Small bodies are copied into the batch, bodies of known length
  * are received straight into a buffer that is then moved, and all flow under credit: without it the transfer pauses, so a slow
  * reader stops its own socket and nothing else.
+ *
+ * A body whose length initial credit covers is sent whole and needs no account. Of any other, bytes that were sent and not yet
+ * handed on count as unread, for the transfer (its window) and for the shard (its budget).
  */
 
 import type { BatchWriter } from '../protocol/port/batch-writer.ts';
@@ -10,13 +13,18 @@ import { writeAttachedBody, writeBody, writeEnd, writeHead } from '../protocol/p
 import type { Multi } from './multi/multi.ts';
 import type { Transfer } from './multi/transfer.ts';
 
+/** Once a shard's budget is used up, each body may still have this much unread: all make progress, none much. */
+const WINDOW_BYTES_MIN = 64 * 1024;
+
 export class ResponseForwarder {
   completed = 0;
   readonly #writer: BatchWriter;
   readonly #multi: Multi;
   readonly #transfers: Map<number, Transfer>;
-  /** Credit left, of the transfers that have used some of it; the others have INITIAL_CREDIT_BYTES. */
-  readonly #credits = new Map<number, number>();
+  readonly #budgetBytes: number;
+  /** Unread bytes, by transfer. */
+  readonly #unread = new Map<number, number>();
+  #unreadTotal = 0;
 
   // One function each for all transfers: no closure per request.
   readonly #onHead = (transfer: Transfer, bytes: Uint8Array, start: number, end: number): void => {
@@ -26,7 +34,7 @@ export class ResponseForwarder {
   };
   readonly #onData = (transfer: Transfer, bytes: Uint8Array, start: number, end: number): void => {
     writeBody(this.#writer, transfer.id, bytes, start, end);
-    this.#spend(transfer, end - start);
+    if (!isCovered(transfer)) this.#spend(transfer, end - start);
   };
   readonly #onEnd = (transfer: Transfer, trailers: string): void => {
     const { id, target } = transfer;
@@ -34,14 +42,20 @@ export class ResponseForwarder {
     writeEnd(this.#writer, id, transfer.endUs, trailers);
     this.completed++;
     this.#transfers.delete(id);
-    if (this.#credits.size > 0) this.#credits.delete(id);
+    this.forget(id);
     this.#multi.remove(transfer);
   };
 
-  constructor(writer: BatchWriter, multi: Multi, transfers: Map<number, Transfer>) {
+  /** `budgetBytes`: how much of all bodies together may be unread before windows shrink. */
+  constructor(writer: BatchWriter, multi: Multi, transfers: Map<number, Transfer>, budgetBytes: number) {
     this.#writer = writer;
     this.#multi = multi;
     this.#transfers = transfers;
+    this.#budgetBytes = budgetBytes;
+  }
+
+  get unreadBytes(): number {
+    return this.#unreadTotal;
   }
 
   attach(transfer: Transfer): void {
@@ -52,11 +66,12 @@ export class ResponseForwarder {
 
   /** The main thread has handed on `bodyBytes` more. Credit for a transfer that has ended comes late and means nothing. */
   credit(id: number, bodyBytes: number): void {
-    const transfer = this.#transfers.get(id);
-    if (transfer === undefined || bodyBytes <= 0) return;
-    const credit = (this.#credits.get(id) ?? INITIAL_CREDIT_BYTES) + bodyBytes;
-    this.#credits.set(id, credit);
-    if (credit > 0) transfer.unpause();
+    const unread = this.#unread.get(id);
+    if (unread === undefined || bodyBytes <= 0) return;
+    const left = Math.max(unread - bodyBytes, 0);
+    this.#unread.set(id, left);
+    this.#unreadTotal -= unread - left;
+    if (left < this.#windowBytes) this.#transfers.get(id)?.unpause();
   }
 
   /** The transfer has failed: what it had received of its body in place goes out before the error, as any other body bytes have. */
@@ -65,17 +80,27 @@ export class ResponseForwarder {
     if (target !== null && targetOffset > 0) writeBody(this.#writer, id, target, 0, targetOffset);
   }
 
-  /** The transfer has ended without `onEnd`. */
+  /** The transfer has ended. */
   forget(id: number): void {
-    this.#credits.delete(id);
+    if (this.#unread.size === 0) return;
+    this.#unreadTotal -= this.#unread.get(id) ?? 0;
+    this.#unread.delete(id);
+  }
+
+  get #windowBytes(): number {
+    return this.#unreadTotal < this.#budgetBytes ? INITIAL_CREDIT_BYTES : WINDOW_BYTES_MIN;
   }
 
   #spend(transfer: Transfer, bodyBytes: number): void {
-    // A body that initial credit covers whole needs no account.
-    const { parser } = transfer.connection as { parser: { contentLength: number } };
-    if (parser.contentLength >= 0 && parser.contentLength <= INITIAL_CREDIT_BYTES) return;
-    const credit = (this.#credits.get(transfer.id) ?? INITIAL_CREDIT_BYTES) - bodyBytes;
-    this.#credits.set(transfer.id, credit);
-    if (credit <= 0) transfer.pause();
+    const unread = (this.#unread.get(transfer.id) ?? 0) + bodyBytes;
+    this.#unread.set(transfer.id, unread);
+    this.#unreadTotal += bodyBytes;
+    if (unread >= this.#windowBytes) transfer.pause();
   }
+}
+
+/** Whether initial credit covers the whole body. */
+function isCovered(transfer: Transfer): boolean {
+  const length = transfer.connection?.parser.contentLength ?? -1;
+  return length >= 0 && length <= INITIAL_CREDIT_BYTES;
 }

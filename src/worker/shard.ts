@@ -14,14 +14,15 @@ import { BatchLink } from '../protocol/port/batch-link.ts';
 import type { BatchReader } from '../protocol/port/batch-reader.ts';
 import type { ShardConfig, ShardStats, ShardTask } from '../protocol/port/control.ts';
 import { encodeError } from '../protocol/port/error-encoding.ts';
-import { ABORT, CREDIT, START } from '../protocol/port/frames.ts';
-import { StartFrame } from '../protocol/port/request-frames.ts';
-import { writeError } from '../protocol/port/response-frames.ts';
+import { ABORT, BODY, CREDIT, END, START } from '../protocol/port/frames.ts';
+import { NOT_STREAMED, StartFrame, writeCredit } from '../protocol/port/request-frames.ts';
+import { readBody, writeError } from '../protocol/port/response-frames.ts';
 import { EpollDriver } from './multi/epoll-driver.ts';
 import { Multi } from './multi/multi.ts';
 import { Transfer } from './multi/transfer.ts';
 import { ResponseForwarder } from './response-forwarder.ts';
 import { exposeControl } from './shard-control.ts';
+import { UploadQueue } from './upload-queue.ts';
 
 /** Origins whose parsed form is kept; a crawler visits many. */
 const ORIGINS_MAX = 4096;
@@ -57,7 +58,7 @@ export class Shard {
       idleMs: config.idleMs,
       lookupTtlMs: config.lookupTtlMs,
     });
-    this.#forwarder = new ResponseForwarder(this.#link.writer, this.#multi, this.#transfers);
+    this.#forwarder = new ResponseForwarder(this.#link.writer, this.#multi, this.#transfers, config.unreadBytes);
     this.#driver = new EpollDriver(this.#multi);
     this.#driver.onTurn = () => this.#endTurn();
     // The main thread's port keeps the process alive while it waits for answers; this end never does.
@@ -84,6 +85,7 @@ export class Shard {
       aborted: this.#aborted,
       bytesIn: multi.bytesIn,
       bytesOut: multi.bytesOut,
+      unreadBytes: this.#forwarder.unreadBytes,
       turns: this.#turns,
       loopMs: this.#loopMs,
       ignoredFrames: this.#ignoredFrames,
@@ -122,6 +124,10 @@ export class Shard {
       case CREDIT:
         this.#forwarder.credit(reader.id, reader.word(3));
         return;
+      case BODY:
+      case END:
+        this.#handleUpload(reader);
+        return;
       case ABORT:
         this.#abort(reader.id);
         return;
@@ -147,7 +153,7 @@ export class Shard {
         method: frame.head.slice(0, frame.head.indexOf(' ')),
         head: frame.head,
         body: frame.body,
-        upload: null,
+        upload: frame.streamedBytes === NOT_STREAMED ? null : this.#uploadOf(frame.id, frame.streamedBytes),
         timeouts: frame.timeouts ?? (this.#config.timeouts as Timeouts),
         limits: this.#config.limits,
       });
@@ -161,6 +167,28 @@ export class Shard {
       this.#transfers.delete(frame.id);
       this.#refuse(frame.id, error);
     }
+  }
+
+  #uploadOf(id: number, length: number): UploadQueue {
+    return new UploadQueue(length, (bodyBytes) => writeCredit(this.#link.writer, id, bodyBytes));
+  }
+
+  /** A piece of a request body, or its end. The transfer may be over: it answered early, or failed. */
+  #handleUpload(reader: BatchReader): void {
+    const transfer = this.#transfers.get(reader.id);
+    if (transfer === undefined) {
+      this.#ignoredFrames++;
+      return;
+    }
+    const { upload } = transfer;
+    const piece = reader.kind === BODY ? readBody(reader) : null;
+    if (!(upload instanceof UploadQueue) || (reader.kind === BODY && piece === null)) {
+      this.#badFrame(reader.id, 'damaged piece of a request body');
+      return;
+    }
+    if (piece === null) upload.end();
+    else upload.push(piece);
+    transfer.continueUpload();
   }
 
   #originOf(text: string): Origin {

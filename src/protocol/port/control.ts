@@ -13,6 +13,8 @@ export interface ShardConfig {
   readonly totalConnections: number;
   /** Its share of `connections.queueLength`. */
   readonly queueLength: number;
+  /** Its share of the pool's budget of unread body bytes. */
+  readonly unreadBytes: number;
   readonly idleMs: number;
   readonly lookupTtlMs: number;
   readonly timeouts: Readonly<Timeouts>;
@@ -39,6 +41,8 @@ export interface ShardStats {
   readonly aborted: number;
   readonly bytesIn: number;
   readonly bytesOut: number;
+  /** Bytes of bodies that were received and not yet read by the caller; bodies up to 1 MiB of known length apart. */
+  readonly unreadBytes: number;
   /** Turns of the crank. */
   readonly turns: number;
   /** Time spent in turns. */

@@ -9,9 +9,13 @@
  *
  *   START    (main -> shard)  3 originShare  4,5 startMs (float64)  6 origin bytes  7 head bytes  8 body bytes, or -1 none,
  *                             9 attachment of the body, or -1    with FLAG_TIMEOUTS: 10 … 14 queueMs connectMs headMs
- *                             bodyIdleMs totalMs    then origin, head, body as bytes
+ *                             bodyIdleMs totalMs    with FLAG_STREAMED, behind these: the body's length (float64), -1 unknown
+ *                             then origin, head, body as bytes
+ *   BODY     (main -> shard)  as below: the next piece of a streamed request body
+ *   END      (main -> shard)  as below: the request body is complete
  *   ABORT    (main -> shard)  nothing more: the transfer is removed, no answer comes
  *   CREDIT   (main -> shard)  3 body bytes that the main thread has handed on
+ *   CREDIT   (shard -> main)  3 request body bytes that were written
  *   HEAD     (shard -> main)  3 status  4 info bytes  5 head bytes  6 body bytes    then info, head, body as bytes
  *   COMPLETE (shard -> main)  as HEAD: the response was complete when its turn ended, and had no trailers
  *   BODY     (shard -> main)  3 body bytes  4 attachment, or -1    then the body, unless attached
@@ -21,7 +25,7 @@
  * Who must answer. A batch is answered by returning its buffer, with the next batch the other way or alone; a sender has at
  * most two unanswered batches (see batch-link.ts). A START is answered by COMPLETE, or HEAD then BODY… then END, or ERROR at
  * any point; or not at all after an ABORT. Body bytes flow under credit: a shard sends INITIAL_CREDIT_BYTES unasked, then as
- * many as CREDIT frames allow.
+ * many as CREDIT frames allow; a streamed request body likewise the other way.
  *
  * An attachment is an ArrayBuffer of its own that is transferred beside the batch: large bodies are moved, not copied.
  */
@@ -41,6 +45,8 @@ export const ERROR = 20;
 
 /** START: the five timeouts follow; otherwise the pool's apply. */
 export const FLAG_TIMEOUTS = 1;
+/** START: the body comes in BODY frames, then END. */
+export const FLAG_STREAMED = 2;
 /** HEAD: the connection had served others. */
 export const FLAG_REUSED = 1;
 /** HEAD: the peer answered in HTTP/1.0. */

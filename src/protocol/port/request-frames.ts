@@ -3,16 +3,31 @@
 import { TIMEOUT_MS_MAX, type Timeouts } from '../options.ts';
 import type { BatchReader } from './batch-reader.ts';
 import type { BatchWriter } from './batch-writer.ts';
-import { ABORT, ATTACHED_BODY_BYTES, CREDIT, FLAG_TIMEOUTS, FRAME_HEADER_WORDS, START } from './frames.ts';
+import {
+  ABORT,
+  ATTACHED_BODY_BYTES,
+  CREDIT,
+  FLAG_STREAMED,
+  FLAG_TIMEOUTS,
+  FRAME_HEADER_WORDS,
+  START,
+} from './frames.ts';
 
 const START_WORDS = 10;
 const TIMEOUT_WORDS = 5;
+const STREAM_WORDS = 2;
 const CREDIT_WORDS = 4;
 
 const float64 = new Float64Array(1);
 const halves = new Int32Array(float64.buffer);
 
-/** `timeouts` null: the pool's. The body is copied: small ones into the batch, large ones into an attachment. */
+/** Of `streamedBytes`: the request has no streamed body. */
+export const NOT_STREAMED = -2;
+
+/**
+ * `timeouts` null: the pool's. The body is copied: small ones into the batch, large ones into an attachment. `streamedBytes`: the
+ * length of a body that follows in BODY frames, -1 when it is unknown.
+ */
 export function writeStart(
   writer: BatchWriter,
   id: number,
@@ -22,13 +37,15 @@ export function writeStart(
   head: string,
   body: Uint8Array | null,
   timeouts: Readonly<Timeouts> | null,
+  streamedBytes: number = NOT_STREAMED,
 ): void {
   const bodyBytes = body === null ? -1 : body.length;
   const attached = bodyBytes > ATTACHED_BODY_BYTES;
   const inline = body === null || attached ? 0 : bodyBytes;
-  const words = START_WORDS + (timeouts === null ? 0 : TIMEOUT_WORDS);
+  const flags = (timeouts === null ? 0 : FLAG_TIMEOUTS) | (streamedBytes === NOT_STREAMED ? 0 : FLAG_STREAMED);
+  const words = startWords(flags);
   const room = words * 4 + origin.length + head.length + inline;
-  const frame = writer.beginFrame(timeouts === null ? START : START | (FLAG_TIMEOUTS << 8), id, room);
+  const frame = writer.beginFrame(START | (flags << 8), id, room);
   const { words: out, bytes } = writer;
   float64[0] = startMs;
   out[frame + 3] = originShare;
@@ -46,6 +63,11 @@ export function writeStart(
     out[frame + 13] = Math.ceil(timeouts.bodyIdleMs);
     out[frame + 14] = Math.ceil(timeouts.totalMs);
   }
+  if (streamedBytes !== NOT_STREAMED) {
+    float64[0] = streamedBytes;
+    out[frame + words - 2] = halves[0] as number;
+    out[frame + words - 1] = halves[1] as number;
+  }
   let at = (frame + words) * 4;
   bytes.write(origin, at, 'latin1');
   at += origin.length;
@@ -54,6 +76,10 @@ export function writeStart(
   if (inline > 0) bytes.set(body as Uint8Array, at);
   writer.used = at + inline;
   writer.endFrame();
+}
+
+function startWords(flags: number): number {
+  return START_WORDS + (flags & FLAG_TIMEOUTS ? TIMEOUT_WORDS : 0) + (flags & FLAG_STREAMED ? STREAM_WORDS : 0);
 }
 
 export function writeAbort(writer: BatchWriter, id: number): void {
@@ -79,6 +105,8 @@ export class StartFrame {
   body: Uint8Array | null = null;
   /** null: the pool's. */
   timeouts: Readonly<Timeouts> | null = null;
+  /** Length of a body that follows, -1 unknown; NOT_STREAMED: none follows. */
+  streamedBytes = NOT_STREAMED;
 
   /** False when the frame does not hold what it says; `id` is right even then. */
   read(reader: BatchReader): boolean {
@@ -87,7 +115,7 @@ export class StartFrame {
     const headBytes = reader.word(7);
     const bodyBytes = reader.word(8);
     const attachment = reader.word(9);
-    const words = START_WORDS + (reader.flags & FLAG_TIMEOUTS ? TIMEOUT_WORDS : 0);
+    const words = startWords(reader.flags);
     const inline = bodyBytes > 0 && attachment < 0 ? bodyBytes : 0;
     if (originBytes <= 0 || headBytes <= 0 || bodyBytes < -1) return false;
     if (!reader.holds(words * 4, originBytes + headBytes + inline)) return false;
@@ -96,12 +124,22 @@ export class StartFrame {
     this.startMs = float64[0] as number;
     this.originShare = reader.word(3);
     if (!Number.isFinite(this.startMs) || this.originShare < 0) return false;
+    if (!this.#readStreamed(reader, words)) return false;
     let at = (reader.frame + words) * 4;
     this.origin = reader.bytes.toString('latin1', at, at + originBytes);
     at += originBytes;
     this.head = reader.bytes.toString('latin1', at, at + headBytes);
     at += headBytes;
     return this.#readBody(reader, bodyBytes, attachment, at) && this.#readTimeouts(reader);
+  }
+
+  #readStreamed(reader: BatchReader, words: number): boolean {
+    this.streamedBytes = NOT_STREAMED;
+    if (!(reader.flags & FLAG_STREAMED)) return true;
+    halves[0] = reader.word(words - 2);
+    halves[1] = reader.word(words - 1);
+    this.streamedBytes = float64[0] as number;
+    return Number.isSafeInteger(this.streamedBytes) && this.streamedBytes >= -1;
   }
 
   #readBody(reader: BatchReader, bodyBytes: number, attachment: number, at: number): boolean {
@@ -134,7 +172,8 @@ export class StartFrame {
   }
 }
 
-function copyOf(bytes: Uint8Array): ArrayBuffer {
+/** Bytes in a buffer of their own, which can be moved. */
+export function copyOf(bytes: Uint8Array): ArrayBuffer {
   const copy = new ArrayBuffer(bytes.length);
   new Uint8Array(copy).set(bytes);
   return copy;

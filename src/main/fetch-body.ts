@@ -1,0 +1,112 @@
+/**
+ * Request bodies as callers give them, turned into bytes or into pieces, with the content type that Fetch §5.2 gives them.
+ * By shape, not by class: a ReadableStream of any realm, a Node stream and an async generator are all async iterables.
+ */
+
+import { invalidArgument } from '../protocol/errors.ts';
+import { describe } from '../protocol/options.ts';
+
+/** What `fetch` takes as a body. Streams and iterables give bytes (or text, sent as UTF-8) and need `duplex: 'half'`. */
+export type FetchBody =
+  | string
+  | ArrayBuffer
+  | ArrayBufferView
+  | SharedArrayBuffer
+  | URLSearchParams
+  | Blob
+  | ReadableStream
+  | AsyncIterable<string | ArrayBuffer | ArrayBufferView>
+  | null;
+
+/** A body that comes in pieces. */
+export interface BodyPieces {
+  readonly iterator: AsyncIterator<unknown>;
+  /** Bytes announced; -1: unknown, sent in chunked coding. */
+  readonly length: number;
+}
+
+/** A body ready to be sent. */
+export interface ReadyBody {
+  readonly content: Uint8Array | BodyPieces | null;
+  /** '' : none of its own. */
+  readonly contentType: string;
+}
+
+const NO_BODY: ReadyBody = { content: null, contentType: '' };
+
+/** What a frame can tell of a body's length. */
+const BYTES_MAX = 2 ** 31 - 1;
+
+/**
+ * `declared`: the length in the caller's Content-Length, or -1. Throws TransferError INVALID_ARGUMENT. `duplex` must be
+ * 'half' for streams, as Fetch asks, because the response may arrive before the body is sent.
+ */
+export function readyBody(body: unknown, method: string, duplex: unknown, declared: number): ReadyBody {
+  if (body === undefined || body === null) return NO_BODY;
+  if (method === 'GET' || method === 'HEAD') {
+    throw invalidArgument('body', `A ${method} request cannot have a body (Fetch §5.4); use another method.`);
+  }
+  if (typeof body === 'string') return { content: Buffer.from(body, 'utf8'), contentType: 'text/plain;charset=UTF-8' };
+  if (body instanceof URLSearchParams) {
+    const contentType = 'application/x-www-form-urlencoded;charset=UTF-8';
+    return { content: Buffer.from(body.toString(), 'utf8'), contentType };
+  }
+  const bytes = bytesOf(body);
+  if (bytes !== null) return { content: checkLength(bytes), contentType: '' };
+  if (isBlob(body)) {
+    return { content: { iterator: iteratorOf(body.stream()), length: body.size }, contentType: body.type };
+  }
+  if (!isAsyncIterable(body)) {
+    throw invalidArgument(
+      'body',
+      `body must be a string, bytes, URLSearchParams, a Blob, a stream or an async iterable, not ${describe(body)}; FormData is not built yet.`,
+    );
+  }
+  return { content: pieces(body, duplex, declared), contentType: '' };
+}
+
+/** The bytes behind a view or buffer, not copied; null for anything else. */
+export function bytesOf(value: unknown): Uint8Array | null {
+  if (ArrayBuffer.isView(value)) return new Uint8Array(value.buffer, value.byteOffset, value.byteLength);
+  if (value instanceof ArrayBuffer || value instanceof SharedArrayBuffer) return new Uint8Array(value);
+  return null;
+}
+
+export function isAsyncIterable(value: unknown): value is AsyncIterable<unknown> {
+  return typeof value === 'object' && value !== null && Symbol.asyncIterator in value;
+}
+
+export function iteratorOf(value: AsyncIterable<unknown>): AsyncIterator<unknown> {
+  return value[Symbol.asyncIterator]();
+}
+
+function pieces(body: AsyncIterable<unknown>, duplex: unknown, length: number): BodyPieces {
+  if (duplex !== 'half') {
+    throw invalidArgument(
+      'duplex',
+      "A body that comes in pieces needs duplex: 'half' (Fetch §5.4), because the response may come first.",
+    );
+  }
+  if ((body as { locked?: unknown }).locked === true) {
+    throw invalidArgument('body', 'The stream given as body is locked by a reader; give one that nobody reads.');
+  }
+  return { iterator: iteratorOf(body), length };
+}
+
+function isBlob(value: unknown): value is Blob {
+  return (
+    typeof value === 'object' &&
+    value !== null &&
+    typeof (value as Blob).size === 'number' &&
+    typeof (value as Blob).type === 'string' &&
+    typeof (value as Blob).stream === 'function'
+  );
+}
+
+function checkLength(bytes: Uint8Array): Uint8Array {
+  if (bytes.length <= BYTES_MAX) return bytes;
+  throw invalidArgument(
+    'body',
+    `A body of ${bytes.length} bytes is too long to be sent at once (at most ${BYTES_MAX}); give a stream.`,
+  );
+}

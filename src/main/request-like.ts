@@ -1,0 +1,45 @@
+/**
+ * Request objects as input: of the runtime, of undici, of any class. They are read by shape, because a Request of one class is
+ * not an instance of another's (libraries hand `fetch` whichever they were built with).
+ */
+
+import { invalidArgument } from '../protocol/errors.ts';
+import { describe } from '../protocol/options.ts';
+import type { FetchInit } from './fetch-request.ts';
+
+export interface RequestLike {
+  readonly url: string;
+  readonly method: string;
+  readonly headers: Iterable<readonly [string, string]>;
+  readonly body?: AsyncIterable<Uint8Array> | null;
+  readonly bodyUsed?: boolean;
+  readonly signal?: AbortSignal | null;
+}
+
+export function isRequestLike(input: unknown): input is RequestLike {
+  return (
+    typeof input === 'object' &&
+    input !== null &&
+    typeof (input as RequestLike).url === 'string' &&
+    typeof (input as RequestLike).method === 'string' &&
+    typeof (input as RequestLike).headers === 'object'
+  );
+}
+
+/** What the request says, as an init; what `init` says goes before it (Fetch §5.4). Throws TransferError INVALID_ARGUMENT. */
+export function mergeRequest(request: RequestLike, init: unknown): object {
+  if (init !== undefined && (typeof init !== 'object' || init === null)) {
+    throw invalidArgument('init', `init must be an object, not ${describe(init)}.`);
+  }
+  const given = (init ?? {}) as FetchInit;
+  const merged: FetchInit = { method: request.method, headers: request.headers };
+  if (request.signal) merged.signal = request.signal;
+  if (given.body === undefined && request.body) {
+    if (request.bodyUsed)
+      throw invalidArgument('input', "The Request's body was used already; clone the Request before.");
+    merged.body = request.body;
+    // Saying so is a duty of who makes a stream, and that was done when the Request was made.
+    merged.duplex = 'half';
+  }
+  return { ...merged, ...given };
+}
