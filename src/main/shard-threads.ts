@@ -7,7 +7,7 @@ import type { MessagePort, Worker } from 'node:worker_threads';
 import { Piscina } from 'piscina';
 import type { ShardTask } from '../protocol/port/control.ts';
 
-const SHARD_FILE = new URL('../worker/shard.js', import.meta.url);
+const SHARD_FILE = new URL('../worker/shard-entry.cjs', import.meta.url);
 
 /** A shard's thread, launched or about to be. */
 export interface ShardThread {
