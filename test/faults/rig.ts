@@ -30,7 +30,7 @@ export function kill(worker: Worker | undefined, death: Death): void {
     void worker.terminate();
     return;
   }
-  const filename = fileURLToPath(new URL(`./fixtures/${death}.mjs`, import.meta.url));
+  const filename = fileURLToPath(new URL(`./fixtures/${death}.cjs`, import.meta.url));
   const { port1 } = new MessageChannel();
   worker.postMessage(
     {

@@ -365,3 +365,21 @@ test('a shard that cannot load its addon: fetch fails and says which command to 
     expect(closeMs).toBeLessThan(2_000);
   }
 });
+
+test('threads ended at every moment of their start end alone, not with the whole process', async () => {
+  // In a process of its own: what is feared is the end of it.
+  const script = `
+    import { Pool } from 'shardfetch';
+    const workers = [];
+    process.on('worker', (worker) => workers.push(worker));
+    for (let round = 0; round < 40; round++) {
+      const pool = new Pool({ shards: 2 });
+      await new Promise((resolve) => setTimeout(resolve, 12 + round));
+      await Promise.all(workers.splice(0).map((worker) => worker.terminate()));
+      await pool.destroy();
+    }
+    console.log('alive');
+  `;
+  const { stdout } = await run(process.execPath, ['--input-type=module', '-e', script], { cwd: root, timeout: 25_000 });
+  expect(stdout).toBe('alive\n');
+});
