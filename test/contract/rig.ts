@@ -55,6 +55,7 @@ export class Rig {
   /** What the application knows it was asked to watch. */
   readonly watched = new Map<number, number>();
   readonly messages: Message[] = [];
+  readonly #violations: unknown[] = [];
 
   constructor(options: RigOptions = {}) {
     const { onSocket, onTimer, ...multiOptions } = options;
@@ -67,6 +68,7 @@ export class Rig {
       this.multi.socketFunction(null);
       this.multi.close();
       this.poller.close();
+      if (this.#violations.length > 0) throw this.#violations[0];
     });
     this.install();
   }
@@ -75,17 +77,28 @@ export class Rig {
     this.multi.socketFunction((transfer, socket, what, data) => {
       const call: SocketCall = { kind: 'socket', transfer, socket, what, data };
       this.calls.push(call);
-      this.#obey(socket, what);
+      this.#check(() => this.#obey(socket, what));
       return this.onSocket?.(call);
     });
     this.multi.timerFunction((ms) => {
       const call: TimerCall = { kind: 'timer', ms };
       // Rule 25: -1 deletes a timer, so it comes only when one is set.
-      if (ms < 0) expect(this.due, 'a timer was deleted that was not set').not.toBe(Number.POSITIVE_INFINITY);
+      this.#check(() => {
+        if (ms < 0) expect(this.due, 'a timer was deleted that was not set').not.toBe(Number.POSITIVE_INFINITY);
+      });
       this.calls.push(call);
       this.due = ms < 0 ? Number.POSITIVE_INFINITY : nativeIo().now() + ms;
       return this.onTimer?.(call);
     });
+  }
+
+  /** What the multi did wrong; it would take a throw inside its callbacks for the application's own. */
+  #check(rule: () => void): void {
+    try {
+      rule();
+    } catch (error) {
+      this.#violations.push(error);
+    }
   }
 
   #obey(socket: number, what: number): void {

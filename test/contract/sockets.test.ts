@@ -27,6 +27,21 @@ test('contract/rule-13 the callback comes only when what is wanted changes', asy
   expect(rig.whats).toEqual([WATCH_OUT, WATCH_IN, WATCH_REMOVE]);
 });
 
+test('contract/rule-13 what changes and changes back within a turn is no change', async () => {
+  const server = await serve();
+  const rig = new Rig();
+  const { transfer } = get({
+    url: server.url,
+    onHead(itself) {
+      itself.pause();
+      itself.unpause();
+    },
+  });
+  rig.multi.add(transfer);
+  expect(await rig.end(transfer)).toBeNull();
+  expect(rig.whats).toEqual([WATCH_OUT, WATCH_IN]);
+});
+
 test('contract/rule-14 the wish replaces the former one: an upload that stalls wants in and out, then in alone', async () => {
   let resumed: (() => void) | undefined;
   const server = await serve((connection) => {
