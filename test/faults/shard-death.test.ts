@@ -325,7 +325,10 @@ test('50 rounds of death at random moments under load: every fetch settles and t
 test('a shard that runs out of memory is a death like any other', async () => {
   const server = await serve();
   const script = path.join(root, 'test/faults/fixtures/out-of-memory.mjs');
-  const { stdout } = await run(process.execPath, ['--max-old-space-size=60', script, server.url]);
+  // A young generation of the usual size, moved to the old one at once, is more than Node leaves a thread that is out of memory
+  // to end itself with: in Node 22 and 24 the whole process then aborts, now and then.
+  const heap = ['--max-old-space-size=60', '--max-semi-space-size=2'];
+  const { stdout } = await run(process.execPath, [...heap, script, server.url]);
   expect(JSON.parse(stdout)).toEqual({
     code: 'SHARD_LOST',
     text: 'ok',
