@@ -102,10 +102,11 @@ export function resolvePoolOptions(options: unknown = {}): ResolvedPoolOptions {
   refuseUnbuilt(given, NOT_BUILT, '');
   refuseOther('decompress', given.decompress, false, 'decoding of response bodies is not built yet');
   refuseOther('redirect', given.redirect, 'manual', 'following redirects is not built yet');
+  const connections = resolveConnections(given.connections);
   return {
-    shards: given.shards === undefined ? defaultShards() : checkInteger('shards', given.shards, 0, SHARDS_MAX),
+    shards: resolveShards(given.shards, connections),
     placement: checkPlacement(given.placement),
-    connections: resolveConnections(given.connections),
+    connections,
     timeouts: completeTimeouts(given.timeouts),
     limits: completeLimits(given.limits),
     lookupTtlMs: resolveLookupTtl(given.dns),
@@ -113,8 +114,19 @@ export function resolvePoolOptions(options: unknown = {}): ResolvedPoolOptions {
   };
 }
 
-function defaultShards(): number {
-  return Math.max(1, availableParallelism() - 1);
+/** Each shard has a share of each limit, so there cannot be more shards than a limit has units. */
+function resolveShards(shards: unknown, { total, queueLength }: Required<ConnectionOptions>): number {
+  if (shards === undefined) return Math.min(Math.max(1, availableParallelism() - 1), total, queueLength);
+  const checked = checkInteger('shards', shards, 0, SHARDS_MAX);
+  for (const [name, value] of Object.entries({ total, queueLength })) {
+    if (value >= checked) continue;
+    const option = `connections.${name}`;
+    throw invalidArgument(
+      option,
+      `${option} is ${value}, which ${checked} shards cannot share; use fewer shards or raise it.`,
+    );
+  }
+  return checked;
 }
 
 function checkPlacement(placement: unknown): PlacementOption {

@@ -241,8 +241,8 @@ export class Pool {
     const { connections, timeouts, limits, lookupTtlMs } = this.#options;
     return {
       shard,
-      totalConnections: Math.max(1, equalShare(connections.total, count, shard)),
-      queueLength: Math.max(1, equalShare(connections.queueLength, count, shard)),
+      totalConnections: equalShare(connections.total, count, shard),
+      queueLength: equalShare(connections.queueLength, count, shard),
       unreadBytes: Math.ceil(connections.unreadBytes / count),
       idleMs: connections.idleMs,
       lookupTtlMs,

@@ -73,7 +73,7 @@ export class Shard {
     const multi = this.#multi.stats();
     return {
       shard: this.#config.shard,
-      running: multi.running,
+      running: this.#multi.running,
       queued: multi.pending,
       idle: multi.idle,
       connections: multi.connections,

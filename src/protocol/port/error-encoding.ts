@@ -32,7 +32,12 @@ export function decodeError(text: string): Error {
 
 /** As `decodeError`, but always a TransferError: whatever else came is the cause of an INTERNAL one. */
 export function decodeTransferError(text: string): TransferError {
-  const error = decodeError(text);
+  let error: unknown;
+  try {
+    error = decodeError(text);
+  } catch (damage) {
+    error = damage;
+  }
   if (TransferError.is(error)) return error;
   return new TransferError(
     'INTERNAL',

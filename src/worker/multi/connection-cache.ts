@@ -110,13 +110,16 @@ export class ConnectionCache {
     return connection === null || isYoungEnough(connection, now, this.limits) ? null : connection;
   }
 
+  /** First come, first served; a transfer that is sent once more had its turn before and goes to the head. */
   enqueue(transfer: Transfer, destination: Destination): void {
-    const tail = destination.queueTail;
-    transfer.queuePrevious = tail;
-    transfer.queueNext = null;
-    if (tail === null) destination.queueHead = transfer;
-    else tail.queueNext = transfer;
-    destination.queueTail = transfer;
+    const previous = transfer.retried ? null : destination.queueTail;
+    const next = transfer.retried ? destination.queueHead : null;
+    transfer.queuePrevious = previous;
+    transfer.queueNext = next;
+    if (previous === null) destination.queueHead = transfer;
+    else previous.queueNext = transfer;
+    if (next === null) destination.queueTail = transfer;
+    else next.queuePrevious = transfer;
     this.queuedCount++;
     this.#noteStarving(destination);
   }

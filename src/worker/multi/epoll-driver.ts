@@ -139,7 +139,8 @@ export class EpollDriver {
   #setTimer(timeoutMs: number): void {
     if (timeoutMs < 0) this.#due = NEVER;
     else if (timeoutMs === 0) this.#due = 0;
-    else this.#due = this.#multi.io.now() + timeoutMs;
+    // Counted from the turn's beginning: after a long turn the timer is not late by its length.
+    else this.#due = this.#multi.now + timeoutMs;
     if (!this.#cranking) {
       this.#arm();
       this.#holdLoop();

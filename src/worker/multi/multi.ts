@@ -67,7 +67,7 @@ export interface MultiStats {
   readonly added: number;
   /** Added and not removed. */
   readonly current: number;
-  /** Added and not completed. */
+  /** Added, not completed and not waiting for a connection (rule 42; `multi.running` counts those too, rule 35). */
   readonly running: number;
   /** Waiting for a connection. */
   readonly pending: number;
@@ -105,7 +105,8 @@ export class Multi {
   /** @internal */ readonly timers = new TimerQueue();
   /** @internal */ readonly cache: ConnectionCache;
   /** @internal */ readonly lookups: Lookups;
-  /** @internal Milliseconds of `io.now()`, read once per turn. */ now: number;
+  /** Milliseconds of the multi's clock (CLOCK_MONOTONIC), read once per turn: what the timer callback's argument counts from. */
+  now: number;
 
   #socketCallback: SocketCallback | null = null;
   #timerCallback: TimerCallback | null = null;
@@ -290,7 +291,7 @@ export class Multi {
     return {
       added: this.#added,
       current: this.#current,
-      running: this.#running,
+      running: this.#running - this.cache.queuedCount,
       pending: this.cache.queuedCount,
       done: this.#doneCount,
       connections: this.cache.openCount,

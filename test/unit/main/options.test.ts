@@ -40,6 +40,15 @@ test('what is given is taken, what is not stays the default; undefined is not gi
   expect(completeLimits({ bodyBytes: 3 })).toEqual({ ...DEFAULT_LIMITS, bodyBytes: 3 });
 });
 
+test('every shard has a share of each limit: more shards than a limit has units are refused, the default is made to fit', () => {
+  expect(() => resolvePoolOptions({ shards: 4, connections: { total: 3 } })).toThrow(refused('connections.total'));
+  expect(() => resolvePoolOptions({ shards: 4, connections: { queueLength: 3 } })).toThrow(
+    refused('connections.queueLength'),
+  );
+  expect(resolvePoolOptions({ connections: { total: 1 } }).shards).toBe(1);
+  expect(resolvePoolOptions({ shards: 0, connections: { total: 1 } }).shards).toBe(0);
+});
+
 describe('bounds', () => {
   test.each<[string, unknown]>([
     ['shards', { shards: -1 }],
