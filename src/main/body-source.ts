@@ -3,6 +3,8 @@
  * sends more; nobody takes, nothing more comes.
  */
 
+import { WINDOW_BYTES_MIN } from '../protocol/port/frames.ts';
+
 /** Credit goes back in steps of this size: one small frame per quarter of the initial credit. */
 const CREDIT_STEP_BYTES = 256 * 1024;
 
@@ -104,6 +106,8 @@ export class BodySource {
     const state = this.#state;
     if (state.kind === 'ended') return Promise.resolve(null);
     if (state.kind === 'failed') return Promise.reject(state.error);
+    // The shard may have nothing left to send but for credit: a body beyond the budget is stopped after this much.
+    if (this.#taken >= WINDOW_BYTES_MIN) this.#giveCredit();
     return new Promise((resolve, reject) => {
       this.#waiter = { resolve, reject };
     });
@@ -142,8 +146,11 @@ export class BodySource {
 
   #took(chunk: Uint8Array): void {
     this.#taken += chunk.length;
-    if (this.#taken < CREDIT_STEP_BYTES || this.#state.kind !== 'open') return;
-    this.#origin.giveCredit(this.#taken);
+    if (this.#taken >= CREDIT_STEP_BYTES) this.#giveCredit();
+  }
+
+  #giveCredit(): void {
+    if (this.#state.kind === 'open') this.#origin.giveCredit(this.#taken);
     this.#taken = 0;
   }
 }

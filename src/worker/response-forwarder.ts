@@ -8,13 +8,10 @@
  */
 
 import type { BatchWriter } from '../protocol/port/batch-writer.ts';
-import { ATTACHED_BODY_BYTES, INITIAL_CREDIT_BYTES } from '../protocol/port/frames.ts';
+import { ATTACHED_BODY_BYTES, INITIAL_CREDIT_BYTES, WINDOW_BYTES_MIN } from '../protocol/port/frames.ts';
 import { writeAttachedBody, writeBody, writeEnd, writeHead } from '../protocol/port/response-frames.ts';
 import type { Multi } from './multi/multi.ts';
 import type { Transfer } from './multi/transfer.ts';
-
-/** Once a shard's budget is used up, each body may still have this much unread: all make progress, none much. */
-const WINDOW_BYTES_MIN = 64 * 1024;
 
 export class ResponseForwarder {
   completed = 0;

@@ -54,6 +54,8 @@ export const FLAG_HTTP_1_0 = 2;
 
 /** What a shard may send of a body before the main thread asks for more: a whole body up to this size needs no CREDIT. */
 export const INITIAL_CREDIT_BYTES = 1024 * 1024;
+/** What each body may still have unread once the budget of its shard is used up: all make progress, none much. */
+export const WINDOW_BYTES_MIN = 64 * 1024;
 
 /** Bodies above this are moved as attachments, received straight into a buffer of their length; below it, copying is cheaper. */
 export const ATTACHED_BODY_BYTES = 16 * 1024;
