@@ -20,7 +20,7 @@ export type FetchBody =
 
 /** A body that comes in pieces. */
 export interface BodyPieces {
-  readonly iterator: AsyncIterator<unknown>;
+  readonly source: AsyncIterable<unknown>;
   /** Bytes announced; -1: unknown, sent in chunked coding. */
   readonly length: number;
 }
@@ -54,7 +54,7 @@ export function readyBody(body: unknown, method: string, duplex: unknown, declar
   const bytes = bytesOf(body);
   if (bytes !== null) return { content: checkLength(bytes), contentType: '' };
   if (isBlob(body)) {
-    return { content: { iterator: iteratorOf(body.stream()), length: body.size }, contentType: body.type };
+    return { content: { source: body.stream(), length: body.size }, contentType: body.type };
   }
   if (!isAsyncIterable(body)) {
     throw invalidArgument(
@@ -76,8 +76,52 @@ export function isAsyncIterable(value: unknown): value is AsyncIterable<unknown>
   return typeof value === 'object' && value !== null && Symbol.asyncIterator in value;
 }
 
-export function iteratorOf(value: AsyncIterable<unknown>): AsyncIterator<unknown> {
-  return value[Symbol.asyncIterator]();
+/**
+ * What gives the pieces. `return` tells the source that nobody reads it any more, at once: the iterators of streams wait with
+ * that for a read under way, so a stream that has nothing to give would never hear of it.
+ */
+export function iteratorOf(source: AsyncIterable<unknown>): AsyncIterator<unknown> {
+  const { getReader, destroy } = source as { getReader?: unknown; destroy?: unknown };
+  if (typeof getReader === 'function') return readingOf(source as ReadableStream);
+  const iterator = source[Symbol.asyncIterator]();
+  if (typeof destroy !== 'function') return iterator;
+  return {
+    next: () => iterator.next(),
+    return: (): Promise<IteratorResult<unknown>> => {
+      destroy.call(source);
+      return Promise.resolve({ done: true, value: undefined });
+    },
+  };
+}
+
+function readingOf(stream: ReadableStream): AsyncIterator<unknown> {
+  const reader = stream.getReader();
+  return {
+    next: () => reader.read() as Promise<IteratorResult<unknown>>,
+    return: async (): Promise<IteratorResult<unknown>> => {
+      await reader.cancel();
+      return { done: true, value: undefined };
+    },
+  };
+}
+
+/** A body that will not be sent: who gives it hears of it. */
+export async function discard(content: ReadyBody['content']): Promise<void> {
+  if (content === null || !('source' in content)) return;
+  try {
+    await letGo(iteratorOf(content.source));
+  } catch {
+    // It cannot even be read.
+  }
+}
+
+/** Tells a source that nobody reads it any more. What it does then is its own affair. */
+export async function letGo(iterator: AsyncIterator<unknown>): Promise<void> {
+  try {
+    await iterator.return?.();
+  } catch {
+    // Nobody waits for it.
+  }
 }
 
 function pieces(body: AsyncIterable<unknown>, duplex: unknown, length: number): BodyPieces {
@@ -90,7 +134,7 @@ function pieces(body: AsyncIterable<unknown>, duplex: unknown, length: number): 
   if ((body as { locked?: unknown }).locked === true) {
     throw invalidArgument('body', 'The stream given as body is locked by a reader; give one that nobody reads.');
   }
-  return { iterator: iteratorOf(body), length };
+  return { source: body, length };
 }
 
 function isBlob(value: unknown): value is Blob {

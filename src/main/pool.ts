@@ -9,6 +9,7 @@ import { TransferError } from '../protocol/errors.ts';
 import type { ShardConfig, ShardStats, ShardTask } from '../protocol/port/control.ts';
 import { Exchange } from './exchange.ts';
 import { fetchFailure } from './failure.ts';
+import { discard } from './fetch-body.ts';
 import { type FetchInit, type FetchRequest, FetchRequests } from './fetch-request.ts';
 import { launchInline } from './inline-shard.ts';
 import { type PoolOptions, type ResolvedPoolOptions, resolvePoolOptions } from './options.ts';
@@ -87,7 +88,11 @@ export class Pool {
     } catch (error) {
       return Promise.reject(fetchFailure(error));
     }
-    if (request.signal?.aborted) return Promise.reject(request.signal.reason);
+    if (request.signal?.aborted) {
+      // Who gives the body hears of it too (Fetch §4.1).
+      void discard(request.body);
+      return Promise.reject(request.signal.reason);
+    }
     return new Promise((resolve, reject) => this.#send(request, key, resolve, reject));
   };
 

@@ -6,7 +6,7 @@
 import { invalidArgument } from '../protocol/errors.ts';
 import { describe } from '../protocol/options.ts';
 import { INITIAL_CREDIT_BYTES } from '../protocol/port/frames.ts';
-import { type BodyPieces, bytesOf } from './fetch-body.ts';
+import { type BodyPieces, bytesOf, iteratorOf, letGo } from './fetch-body.ts';
 
 /** Longer pieces are sent in parts of this size, so that one piece cannot overdraw the credit by much. */
 const PART_BYTES = 256 * 1024;
@@ -20,9 +20,11 @@ export interface UploadTarget {
 }
 
 export class Uploader {
-  readonly #iterator: AsyncIterator<unknown>;
+  readonly #source: AsyncIterable<unknown>;
   readonly #length: number;
   readonly #target: UploadTarget;
+  /** Of the source, once it is being read. */
+  #iterator: AsyncIterator<unknown> | null = null;
   #sent = 0;
   #credit = INITIAL_CREDIT_BYTES;
   #stopped = false;
@@ -30,7 +32,7 @@ export class Uploader {
   #wake: (() => void) | null = null;
 
   constructor(pieces: BodyPieces, target: UploadTarget) {
-    this.#iterator = pieces.iterator;
+    this.#source = pieces.source;
     this.#length = pieces.length;
     this.#target = target;
   }
@@ -53,16 +55,23 @@ export class Uploader {
     if (this.#stopped) return;
     this.#stopped = true;
     this.#wakeUp();
-    // What the source does when it is cut off is its own affair; the exchange has its outcome already.
-    this.#iterator.return?.()?.then(undefined, () => undefined);
+    if (this.#iterator !== null) void letGo(this.#iterator);
   }
 
   async #run(): Promise<void> {
+    const iterator = iteratorOf(this.#source);
+    this.#iterator = iterator;
     for (;;) {
-      const { done, value } = await this.#iterator.next();
+      const { done, value } = await iterator.next();
       if (this.#stopped) return;
       if (done) break;
-      await this.#sendPiece(toBytes(value));
+      try {
+        await this.#sendPiece(toBytes(value));
+      } catch (error) {
+        // Ours, about what the source gave: it would go on giving.
+        void letGo(iterator);
+        throw error;
+      }
       if (this.#stopped) return;
     }
     if (this.#length >= 0 && this.#sent < this.#length) throw lengthMismatch(this.#length, 'fewer');
