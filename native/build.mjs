@@ -1,6 +1,7 @@
 /**
- * What `npm install` runs: builds the addon into build/Release, unless a prebuilt one loads. Downloads nothing where Node's
- * headers lie beside Node, as they do in its own packages. Says one line; shows the compiler's output only when it fails.
+ * What `npm install` runs: builds the addon into build/Release, unless a prebuilt one loads (`--always`: also then). Downloads
+ * nothing where Node's headers lie beside Node, as they do in its own packages. Says one line; shows the compiler's output only
+ * when it fails.
  */
 import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
@@ -53,4 +54,4 @@ function build() {
   process.exitCode = 1;
 }
 
-if (!prebuiltLoads()) build();
+if (process.argv.includes('--always') || !prebuiltLoads()) build();

@@ -1,0 +1,232 @@
+/**
+ * The package as its users get it: packed as `npm pack` does, installed into an empty folder of a machine without compilers,
+ * and used there. The dependencies come from npm's cache or registry; everything else is at hand.
+ */
+
+import { execFile } from 'node:child_process';
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
+import http from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+
+const run = promisify(execFile);
+const root = fileURLToPath(new URL('../..', import.meta.url));
+const temporary = mkdtempSync(path.join(tmpdir(), 'shardfetch-package-'));
+/** A checkout: what `npm pack` needs of this one, so that its dist/ and prebuilds/ are left alone. */
+const checkout = path.join(temporary, 'checkout');
+const consumer = path.join(temporary, 'consumer');
+const installed = path.join(consumer, 'node_modules/shardfetch');
+/** Every command that the machine without compilers has. */
+const commands = path.join(temporary, 'bin');
+const bareEnvironment = { ...process.env, PATH: commands, CC: '/bin/false', CXX: '/bin/false' };
+
+const INSTALL_MS = 60_000;
+let packed: string[] = [];
+
+beforeAll(async () => {
+  const files = ['package.json', 'tsconfig.json', 'tsconfig.build.json', 'binding.gyp', 'native', 'src'];
+  const texts = ['LICENSE', 'README.md', 'CHANGELOG.md'];
+  for (const name of [...files, ...texts, 'build/Release/shardfetch.node']) {
+    cpSync(path.join(root, name), path.join(checkout, name), { recursive: true, preserveTimestamps: true });
+  }
+  symlinkSync(path.join(root, 'node_modules'), path.join(checkout, 'node_modules'));
+  mkdirSync(commands);
+  symlinkSync(process.execPath, path.join(commands, 'node'));
+  symlinkSync('/bin/sh', path.join(commands, 'sh'));
+  mkdirSync(consumer);
+  writeFileSync(path.join(consumer, 'package.json'), '{ "name": "consumer", "private": true, "type": "module" }');
+
+  const [npm, ...first] = npmCommand();
+  const { stdout } = await run(npm, [...first, 'pack', '--json', '--pack-destination', temporary], { cwd: checkout });
+  const tarball = readdirSync(temporary).find((name) => name.endsWith('.tgz')) ?? 'none';
+  packed = packedFiles(stdout);
+  await run(npm, [...first, 'install', '--prefer-offline', '--no-audit', '--no-fund', path.join(temporary, tarball)], {
+    cwd: consumer,
+    env: bareEnvironment,
+  });
+}, INSTALL_MS);
+
+afterAll(() => rmSync(temporary, { recursive: true }));
+
+/** npm's own script, run by this Node: the one that runs this test, or the one beside `npm` on the PATH. */
+function npmCommand(): [string, ...string[]] {
+  const folders = (process.env.PATH ?? '').split(':');
+  const beside = folders.map((folder) => path.join(folder, '../lib/node_modules/npm/bin/npm-cli.js'));
+  const running = process.env.npm_execpath?.replace(/npx-cli\.js$/, 'npm-cli.js');
+  const script = [running, ...beside].find((candidate) => candidate?.endsWith('npm-cli.js') && existsSync(candidate));
+  return script === undefined ? ['npm'] : [process.execPath, script];
+}
+
+/** `npm pack --json` follows what the scripts of `prepack` print. One object of packages by name since npm 11, a list before. */
+function packedFiles(output: string): string[] {
+  const report = JSON.parse(output.slice(output.search(/^[[{]/m))) as Record<string, { files: { path: string }[] }>;
+  return Object.values(report).flatMap(({ files }) => files.map((file) => file.path));
+}
+
+function read(...names: string[]): string {
+  return readFileSync(path.join(...names), 'utf8');
+}
+
+describe('the tarball', () => {
+  test('holds what runs, what compiles and what is to be read, and nothing else', () => {
+    expect(packed.filter((name) => !/^(dist|native)\//.test(name)).sort()).toEqual([
+      'CHANGELOG.md',
+      'LICENSE',
+      'README.md',
+      'binding.gyp',
+      'package.json',
+      `prebuilds/${process.platform}-${process.arch}/shardfetch.glibc.node`,
+    ]);
+    expect(packed.filter((name) => /^dist\//.test(name) && !/\.(js|cjs|d\.ts|d\.cts)$/.test(name))).toEqual([]);
+    expect(packed.filter((name) => /^native\//.test(name) && !/\.(cpp|h)$/.test(name))).toEqual(['native/build.mjs']);
+  });
+
+  test('holds every source that compiling takes', () => {
+    const sources = read(root, 'binding.gyp').match(/native\/\w+\.cpp/g) ?? [];
+    expect(sources.length).toBeGreaterThan(0);
+    for (const source of sources) {
+      expect(packed).toContain(source);
+      for (const [, header] of read(root, source).matchAll(/#include "(.*)"/g)) {
+        expect(packed).toContain(`native/${header}`);
+      }
+    }
+  });
+
+  test('declares types that need nothing but Node', () => {
+    const declarations = packed.filter((name) => /\.d\.c?ts$/.test(name));
+    expect(declarations).toContain('dist/main/index.d.ts');
+    const imports = declarations.flatMap((name) =>
+      [...read(installed, name).matchAll(/(?:\bfrom |\bimport\(|\bimport |reference types=)['"]([^'"]+)['"]/g)].map(
+        ([, specifier]) => specifier,
+      ),
+    );
+    expect(imports.filter((specifier) => !/^(\.\.?\/|node:)/.test(specifier ?? ''))).toEqual([]);
+  });
+});
+
+describe('installed without a compiler', () => {
+  test('the prebuilt addon is used, and nothing was built', () => {
+    expect(existsSync(path.join(installed, 'prebuilds'))).toBe(true);
+    expect(existsSync(path.join(installed, 'build'))).toBe(false);
+  });
+
+  test('a program that uses both exports', async () => {
+    const server = http.createServer((request, response) => response.end(`${request.method} ${request.url}`));
+    server.listen(0, '127.0.0.1');
+    await new Promise((resolve) => server.once('listening', resolve));
+    const { port } = server.address() as AddressInfo;
+    writeFileSync(
+      path.join(consumer, 'program.js'),
+      `import { Pool } from 'shardfetch';
+       import { EpollDriver, Multi, Transfer } from 'shardfetch/multi';
+       const said = [];
+       for (const shards of [1, 0]) {
+         const pool = new Pool({ shards });
+         said.push(await (await pool.fetch('http://127.0.0.1:${port}/shards-' + shards)).text());
+         await pool.close();
+       }
+       const multi = new Multi();
+       const driver = new EpollDriver(multi);
+       multi.add(new Transfer({
+         url: 'http://127.0.0.1:${port}/multi',
+         onData: (_, bytes, start, end) => { said.push(Buffer.from(bytes.slice(start, end)).toString()); },
+       }));
+       driver.onTurn = () => {
+         for (const { transfer, error } of multi.messages()) {
+           multi.remove(transfer);
+           multi.close();
+           console.log(JSON.stringify({ said, error }));
+         }
+       };
+       driver.run();`,
+    );
+    const { stdout } = await run(process.execPath, ['program.js'], { cwd: consumer, env: bareEnvironment });
+    server.close();
+    expect(JSON.parse(stdout)).toEqual({ said: ['GET /shards-1', 'GET /shards-0', 'GET /multi'], error: null });
+  });
+
+  test('what compiling takes is installed too, so that it can be compiled where no prebuilt addon loads', async () => {
+    const script = "console.log(require('node-addon-api').include_dir)";
+    const { stdout } = await run(process.execPath, ['-e', script], { cwd: installed });
+    expect(
+      existsSync(path.join(installed, stdout.trim(), 'napi.h')) || existsSync(path.join(stdout.trim(), 'napi.h')),
+    ).toBe(true);
+  });
+
+  test('where no prebuilt addon loads and there is no compiler, installing fails and says what it takes', async () => {
+    const copy = path.join(temporary, 'without-prebuilt/node_modules/shardfetch');
+    cpSync(path.join(consumer, 'node_modules'), path.dirname(copy), { recursive: true });
+    rmSync(path.join(copy, 'prebuilds'), { recursive: true });
+    const build = run(process.execPath, ['native/build.mjs'], { cwd: copy, env: bareEnvironment });
+    await expect(build).rejects.toMatchObject({ code: 1, stderr: expect.stringContaining('npm rebuild shardfetch') });
+  });
+});
+
+describe('types', () => {
+  const program = `
+    import { fetch, type FetchInit, type FetchResponse, Pool, TransferError, type TransferCode } from 'shardfetch';
+    import { EpollDriver, Multi, PAUSE, Transfer } from 'shardfetch/multi';
+
+    const pool: Pool = new Pool({ shards: 1, connections: { perOrigin: 4 }, timeouts: { headMs: 1_000 } });
+    const init: FetchInit = { method: 'POST', body: 'text', signal: AbortSignal.timeout(1_000) };
+    const response: FetchResponse = await pool.fetch(new URL('http://localhost/'), init);
+    const plain: Response = await fetch('http://localhost/');
+    const bytes: Uint8Array = await response.bytes();
+    const firstByte: number = response.timings.firstByte;
+    const stats = await pool.stats();
+    const code: TransferCode | undefined = (response as unknown) instanceof TransferError ? 'HEAD_TIMEOUT' : undefined;
+    // @ts-expect-error there is no such option
+    new Pool({ shard: 1 });
+    // @ts-expect-error a number is no URL
+    await pool.fetch(1);
+
+    const multi = new Multi({ maxConnects: 1 });
+    const transfer = new Transfer({ url: 'http://localhost/', onData: (_, data, start, end) => (end > start ? PAUSE : undefined) });
+    multi.add(transfer);
+    new EpollDriver(multi).run();
+    console.log(plain.ok, bytes.length, firstByte, stats, code, multi.running);
+  `;
+  const settings = {
+    'module: nodenext': { module: 'nodenext', lib: ['es2023'] },
+    'module: preserve, with the DOM': { module: 'preserve', moduleResolution: 'bundler', lib: ['es2023', 'dom'] },
+  };
+
+  beforeAll(() => {
+    for (const name of ['@types/node', 'undici-types']) {
+      cpSync(path.join(root, 'node_modules', name), path.join(consumer, 'node_modules', name), { recursive: true });
+    }
+    writeFileSync(path.join(consumer, 'types.ts'), program);
+  });
+
+  for (const [name, compilerOptions] of Object.entries(settings)) {
+    test(`a strict program that checks its libraries too; ${name}`, async () => {
+      const file = path.join(consumer, `tsconfig.${compilerOptions.module}.json`);
+      const strict = { strict: true, exactOptionalPropertyTypes: true, skipLibCheck: false, noEmit: true };
+      const config = {
+        compilerOptions: { target: 'es2023', types: ['node'], ...strict, ...compilerOptions },
+        files: ['types.ts'],
+      };
+      writeFileSync(file, JSON.stringify(config));
+      const { stdout } = await run(process.execPath, [
+        path.join(root, 'node_modules/typescript/bin/tsc'),
+        '-p',
+        file,
+      ]).catch((error: { stdout: string }) => error);
+      expect(stdout).toBe('');
+    });
+  }
+});
