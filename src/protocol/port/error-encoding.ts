@@ -49,7 +49,7 @@ export function decodeTransferError(text: string): TransferError {
 }
 
 function describeError(error: unknown, depth: number): EncodedError {
-  if (!(error instanceof Error)) return { name: 'Error', message: `Not an error but: ${String(error)}` };
+  if (!(error instanceof Error)) return { name: 'Error', message: `Not an error but: ${textOf(error)}` };
   const encoded: EncodedError = { name: error.name, message: error.message };
   const { code } = error as { code?: unknown };
   if (typeof code === 'string') encoded.code = code;
@@ -67,6 +67,15 @@ function describeError(error: unknown, depth: number): EncodedError {
     }
   }
   return encoded;
+}
+
+/** A thrown value may have no text at all: an object without prototype, a `toString` that throws. */
+function textOf(thrown: unknown): string {
+  try {
+    return String(thrown);
+  } catch {
+    return `a value of type ${typeof thrown} that has no text`;
+  }
 }
 
 function revive(encoded: EncodedError): Error {
