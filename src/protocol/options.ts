@@ -105,7 +105,8 @@ export function checkRecord(option: string, value: unknown, names: readonly stri
   for (const name of Object.keys(value)) {
     if (!names.includes(name)) {
       const path = option === 'options' ? name : `${option}.${name}`;
-      throw invalidArgument(path, `There is no option ${path}; the known ones are ${names.join(', ')}.`);
+      const shown = /^[\w.-]+$/.test(path) ? path : describe(path);
+      throw invalidArgument(path, `There is no option ${shown}; the known ones are ${names.join(', ')}.`);
     }
   }
   return value as Record<string, unknown>;
