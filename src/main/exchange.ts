@@ -39,8 +39,9 @@ export class Exchange implements BodyOrigin, UploadTarget {
   rank: number;
   #replayed = false;
   readonly #owner: ExchangeOwner;
-  readonly #resolve: (response: FetchResponse) => void;
-  readonly #reject: (error: unknown) => void;
+  /** fetch's promise. Let go of once it is settled: these two hold the promise, and so the response that nobody else may hold. */
+  #resolve: (response: FetchResponse) => void;
+  #reject: (error: unknown) => void;
   #source: BodySource | null = null;
   #uploader: Uploader | null = null;
 
@@ -64,7 +65,7 @@ export class Exchange implements BodyOrigin, UploadTarget {
   complete(frame: HeadFrame): void {
     const response = this.#makeResponse(frame, null);
     this.#over('completed');
-    this.#resolve(response as unknown as FetchResponse);
+    this.#settle(response);
   }
 
   /** HEAD: the body follows. */
@@ -78,7 +79,7 @@ export class Exchange implements BodyOrigin, UploadTarget {
     const early = earlyBody(frame);
     if (early !== null) this.#source.push(early);
     // The response is not kept here: when nobody else keeps it, its body is taken back.
-    this.#resolve(this.#makeResponse(frame, new BodyHandle(this.#source)) as unknown as FetchResponse);
+    this.#settle(this.#makeResponse(frame, new BodyHandle(this.#source)));
   }
 
   body(chunk: Uint8Array<ArrayBuffer>): void {
@@ -173,6 +174,12 @@ export class Exchange implements BodyOrigin, UploadTarget {
     return new PoolResponse(frame, target.href, method, this.place.ranking[this.rank] as number, handle);
   }
 
+  #settle(response: PoolResponse): void {
+    this.#resolve(response as unknown as FetchResponse);
+    this.#resolve = nothing;
+    this.#reject = nothing;
+  }
+
   #over(outcome: 'completed' | 'failed' | 'aborted'): void {
     this.state = 'over';
     this.outcome = outcome;
@@ -181,6 +188,8 @@ export class Exchange implements BodyOrigin, UploadTarget {
     this.#owner.exchangeOver(this);
   }
 }
+
+function nothing(): void {}
 
 /** The part of the body that came in the head's own frame, taken out of it. */
 function earlyBody(frame: HeadFrame): Uint8Array<ArrayBuffer> | null {
