@@ -101,7 +101,7 @@ export class Connection implements SocketOwner, ResponseSink {
         if (transfer.state === 'sending') transfer.startPhaseClock(multi, multi.now, 0);
         return;
       case 'failed':
-        this.#sendFailed();
+        this.#sendFailed(transfer);
         return;
       case 'refused':
         this.#fail(this.#sender.fault as TransferError);
@@ -115,10 +115,13 @@ export class Connection implements SocketOwner, ResponseSink {
     this.#sendStep(transfer, this.#sender.proceed(transfer));
   }
 
-  /** Nothing more can be sent, but the answer may have come first (an early 413, say): read before judging (RFC 9112 §9.5). */
-  #sendFailed(): void {
-    this.#receive();
-    if (this.transfer !== null && this.state === 'busy') this.#connectionLost(this.#sender.errno);
+  /**
+   * Nothing more can be sent, but the answer may have come first (an early 413, say): what has come is read before judging, to
+   * its end (RFC 9112 §9.5). What a paused transfer does not take yet is read when it goes on.
+   */
+  #sendFailed(transfer: Transfer): void {
+    while (this.transfer === transfer && !transfer.paused && this.#receive());
+    if (this.transfer === transfer && !transfer.paused) this.#connectionLost(this.#sender.errno);
   }
 
   // ── Receiving ────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -145,24 +148,22 @@ export class Connection implements SocketOwner, ResponseSink {
     this.close();
   }
 
-  /** One read per event: watching is level-triggered, and one transfer must not hog a turn (rule 38). */
-  #receive(): void {
+  /** One read per event: watching is level-triggered, and one transfer must not hog a turn (rule 38). False: no bytes came. */
+  #receive(): boolean {
     const multi = this.#multi;
     const transfer = this.transfer as Transfer;
     // What was held back while it was paused comes first: the transfer was unpaused and its `resume` is still to come.
-    if (this.#leftover !== null || this.#refused !== null) return;
+    if (this.#leftover !== null || this.#refused !== null) return false;
     const { target } = transfer;
-    if (target !== null) {
-      this.#receiveIntoTarget(transfer, target);
-      return;
-    }
+    if (target !== null) return this.#receiveIntoTarget(transfer, target);
     const count = multi.io.read(this.#entry.socket);
     if (count > 0) this.#consume(transfer, multi.io.readBuffer, 0, count);
     else if (count === 0) this.#peerClosed(transfer);
     else if (!isTransient(count)) this.#connectionLost(count);
+    return count > 0;
   }
 
-  #receiveIntoTarget(transfer: Transfer, target: Uint8Array): void {
+  #receiveIntoTarget(transfer: Transfer, target: Uint8Array): boolean {
     const multi = this.#multi;
     const { targetOffset } = transfer;
     const count = multi.io.readInto(this.#entry.socket, target, targetOffset, target.length - targetOffset);
@@ -173,6 +174,7 @@ export class Connection implements SocketOwner, ResponseSink {
       this.#afterBytes(transfer);
     } else if (count === 0) this.#peerClosed(transfer);
     else if (!isTransient(count)) this.#connectionLost(count);
+    return count > 0;
   }
 
   #consume(transfer: Transfer, bytes: Uint8Array, start: number, end: number): void {
@@ -353,6 +355,9 @@ export class Connection implements SocketOwner, ResponseSink {
     const { phase } = transfer;
     const errno = negativeErrno === 0 ? undefined : errnoName(negativeErrno);
     const how = errno ?? 'closed by the peer';
+    const again = this.#bodyForbidsRetry(transfer)
+      ? '; it was not tried again, because a body that was read from a stream cannot be sent again'
+      : '';
     if (transfer.state === 'body') {
       return new TransferError(
         'INCOMPLETE_BODY',
@@ -363,23 +368,31 @@ export class Connection implements SocketOwner, ResponseSink {
     if (this.#sender.errno !== 0 || transfer.state === 'sending') {
       return new TransferError(
         'SEND_FAILED',
-        `The request could not be sent to ${origin}: the connection was lost (${how}) after ${transfer.bytesSent} bytes.`,
+        `The request could not be sent to ${origin}: the connection was lost (${how}) after ${transfer.bytesSent} bytes${again}.`,
         { phase: 'send', errno },
       );
     }
     return new TransferError(
       'CONNECTION_LOST',
-      `The connection to ${origin} was lost (${how}) before ${transfer.firstByteUs < 0 ? 'any byte' : 'the end'} of the response head.`,
+      `The connection to ${origin} was lost (${how}) before ${transfer.firstByteUs < 0 ? 'any byte' : 'the end'} of the response head${again}.`,
       { phase, errno },
     );
   }
 
   /** The ladder of RFC 9110 §9.2.2: once, on a fresh connection, and only what may be repeated. */
   #mayRetry(transfer: Transfer): boolean {
+    return this.#mayRepeat(transfer) && !this.#sender.uploadBegun;
+  }
+
+  /** A retry that only the body stands against: the caller is told, who could give one that can be sent again (HOSTILE 67). */
+  #bodyForbidsRetry(transfer: Transfer): boolean {
+    return this.#mayRepeat(transfer) && this.#sender.uploadBegun;
+  }
+
+  #mayRepeat(transfer: Transfer): boolean {
     if (!transfer.reused) return false;
     if (transfer.retried) return false;
     if (transfer.firstByteUs >= 0) return false;
-    if (this.#sender.uploadBegun) return false;
     return transfer.bytesSent === 0 || IDEMPOTENT_METHODS.has(transfer.method);
   }
 

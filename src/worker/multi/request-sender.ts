@@ -29,6 +29,8 @@ export class RequestSender {
   errno = 0;
   /** What the source did. */
   fault: TransferError | null = null;
+  /** True once the source was asked for anything, however the sending ended: the request cannot be sent again. */
+  uploadBegun = false;
   readonly #io: Io;
   readonly #staging: Buffer;
   readonly #socket: Socket;
@@ -49,17 +51,13 @@ export class RequestSender {
     this.#socket = socket;
   }
 
-  /** Whether the source was asked for anything: then the request cannot be sent again. */
-  get uploadBegun(): boolean {
-    return this.#upload?.begun ?? false;
-  }
-
   /** The common case is one write of head and body from the staging buffer, which takes no allocation. */
   start(transfer: Transfer): SendProgress {
     const { head, body, upload } = transfer;
     const headBytes = head.length;
     const bodyBytes = body === null ? 0 : body.length;
     this.#upload = upload === null ? null : new Upload(upload);
+    this.uploadBegun = false;
     if (headBytes + bodyBytes > this.#staging.length) {
       this.#out = Buffer.from(head, 'latin1');
       this.#outOffset = 0;
@@ -135,6 +133,7 @@ export class RequestSender {
     this.#held = undefined;
     // A PAUSE that was held is asked about again: there may be more by now.
     if (held !== undefined && held !== PAUSE) return held;
+    this.uploadBegun = true;
     try {
       return upload.next();
     } catch (error) {

@@ -22,8 +22,6 @@ const LAST_CHUNK = Buffer.from('0\r\n\r\n', 'latin1');
 
 /** A source with its framing: gives what is to be written. */
 export class Upload {
-  /** True once anything was asked of the source: it cannot be sent a second time. */
-  begun = false;
   readonly #source: UploadSource;
   /** What is left of the announced length; Infinity when it is unknown. */
   #room: number;
@@ -48,7 +46,6 @@ export class Upload {
   }
 
   #ask(): Uint8Array | null | typeof PAUSE {
-    this.begun = true;
     for (;;) {
       let given: Uint8Array | null | typeof PAUSE;
       try {
