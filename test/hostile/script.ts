@@ -139,13 +139,13 @@ export function literal(text: string): string {
   const repeated = text.replace(/repeat\((\d+)\)\{([^}]*)\}/g, (_, count: string, what: string) =>
     what.repeat(Number(count)),
   );
-  return repeated.replace(/\\(x[0-9a-fA-F]{2}|.)/g, (_, escape: string) => {
-    if (escape === 'r') return '\r';
-    if (escape === 'n') return '\n';
-    if (escape === 't') return '\t';
-    if (escape === '\\' || escape === '"') return escape;
-    if (escape.length === 3) return String.fromCharCode(Number.parseInt(escape.slice(1), 16));
-    throw new Error(`there is no escape \\${escape}`);
+  return repeated.replace(/\\(x[0-9a-fA-F]{2}|.)/g, (_, escaped: string) => {
+    if (escaped === 'r') return '\r';
+    if (escaped === 'n') return '\n';
+    if (escaped === 't') return '\t';
+    if (escaped === '\\' || escaped === '"') return escaped;
+    if (escaped.length === 3) return String.fromCharCode(Number.parseInt(escaped.slice(1), 16));
+    throw new Error(`there is no escape \\${escaped}`);
   });
 }
 
