@@ -67,8 +67,12 @@ export function readyBody(body: unknown, method: string, duplex: unknown, declar
 
 /** The bytes behind a view or buffer, not copied; null for anything else. */
 export function bytesOf(value: unknown): Uint8Array | null {
-  if (ArrayBuffer.isView(value)) return new Uint8Array(value.buffer, value.byteOffset, value.byteLength);
-  if (value instanceof ArrayBuffer || value instanceof SharedArrayBuffer) return new Uint8Array(value);
+  try {
+    if (ArrayBuffer.isView(value)) return new Uint8Array(value.buffer, value.byteOffset, value.byteLength);
+    if (value instanceof ArrayBuffer || value instanceof SharedArrayBuffer) return new Uint8Array(value);
+  } catch {
+    throw invalidArgument('body', 'The memory of the body was transferred away, so there is nothing left to send.');
+  }
   return null;
 }
 

@@ -4,20 +4,14 @@
  */
 
 import { invalidArgument, type TransferError } from '../protocol/errors.ts';
-import {
-  CHUNKED_BODY,
-  checkHeader,
-  composeRequestHead,
-  NO_BODY,
-  normalizeHeaderValue,
-  normalizeMethod,
-} from '../protocol/http1/request-head.ts';
+import { type HeaderPair, type HeadersGiven, headerPairs } from '../protocol/http1/header-pairs.ts';
+import { CHUNKED_BODY, composeRequestHead, NO_BODY, normalizeMethod } from '../protocol/http1/request-head.ts';
 import { checkRecord, completeTimeouts, describe, type Timeouts } from '../protocol/options.ts';
 import { originOf, shown, targetOf } from '../protocol/origin.ts';
 import { type BodyPieces, type FetchBody, type ReadyBody, readyBody } from './fetch-body.ts';
 import { isRequestLike, mergeRequest } from './request-like.ts';
 
-export type FetchHeaders = Iterable<readonly [string, string]> | Record<string, string>;
+export type FetchHeaders = HeadersGiven;
 
 export interface FetchInit {
   /** Default `GET`; normalised as Fetch §4.1 says. CONNECT, TRACE and TRACK are refused. */
@@ -201,27 +195,8 @@ function checkRedirect(redirect: unknown): void {
   throw invalidArgument('redirect', `redirect must be 'follow', 'error' or 'manual', not ${describe(redirect)}.`);
 }
 
-function headerPairs(headers: unknown): (readonly [string, string])[] {
-  if (headers === undefined || headers === null) return [];
-  if (typeof headers !== 'object') {
-    throw invalidArgument('headers', `headers must be a record, pairs or a Headers object, not ${describe(headers)}.`);
-  }
-  const entries = Symbol.iterator in headers ? (headers as Iterable<unknown>) : Object.entries(headers);
-  const pairs: (readonly [string, string])[] = [];
-  for (const entry of entries) {
-    if (!Array.isArray(entry) || entry.length !== 2) {
-      throw invalidArgument('headers', `Each header must be a pair of name and value, not ${describe(entry)}.`);
-    }
-    const name = String(entry[0]);
-    const value = normalizeHeaderValue(String(entry[1]));
-    checkHeader(name, value);
-    pairs.push([name, value]);
-  }
-  return pairs;
-}
-
 /** The length in the caller's Content-Length; -1: none, or one that composing the head will refuse. */
-function declaredBytes(headers: readonly (readonly [string, string])[]): number {
+function declaredBytes(headers: readonly HeaderPair[]): number {
   const value = headers.find(([name]) => name.toLowerCase() === 'content-length')?.[1] ?? '';
   return /^\d{1,15}$/.test(value) ? Number(value) : -1;
 }
@@ -232,6 +207,6 @@ function announcedBytes(content: ReadyBody['content']): number {
   return content.length < 0 ? CHUNKED_BODY : content.length;
 }
 
-function hasHeader(headers: readonly (readonly [string, string])[], wanted: string): boolean {
+function hasHeader(headers: readonly HeaderPair[], wanted: string): boolean {
   return headers.some(([name]) => name.toLowerCase() === wanted);
 }

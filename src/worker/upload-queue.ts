@@ -3,7 +3,7 @@
  * credit back, so more comes; a server that takes nothing stops its own upload and nothing else.
  */
 
-import { PAUSE } from './multi/transfer.ts';
+import { PAUSE } from './multi/transfer-options.ts';
 import type { UploadSource } from './multi/upload.ts';
 
 /** Credit goes back in steps of this size, or when nothing is left. */

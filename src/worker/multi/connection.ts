@@ -16,7 +16,8 @@ import type { Destination } from './connection-cache.ts';
 import type { Multi } from './multi.ts';
 import { RequestSender, type SendProgress } from './request-sender.ts';
 import { type SocketEntry, type SocketOwner, WATCH_IN, WATCH_NONE, WATCH_OUT } from './socket-table.ts';
-import { PAUSE, type Transfer } from './transfer.ts';
+import type { Transfer } from './transfer.ts';
+import { PAUSE } from './transfer-options.ts';
 
 /** Methods whose repetition has the effect of one request (RFC 9110 §9.2.2). */
 const IDEMPOTENT_METHODS: ReadonlySet<string> = new Set(['GET', 'HEAD', 'PUT', 'DELETE', 'OPTIONS']);

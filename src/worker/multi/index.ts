@@ -11,24 +11,15 @@ export {
 export type { Limits, Timeouts } from '../../protocol/options.ts';
 export { EVENT_ERR, EVENT_IN, EVENT_OUT, type Socket } from '../io/io.ts';
 export { EpollDriver } from './epoll-driver.ts';
-export {
-  type Message,
-  Multi,
-  type MultiOptions,
-  type MultiStats,
-  type SocketCallback,
-  type TimerCallback,
-} from './multi.ts';
+export { type Message, Multi, type MultiStats } from './multi.ts';
+export type { MultiOptions, SocketCallback, TimerCallback } from './multi-options.ts';
 export { WATCH_IN, WATCH_INOUT, WATCH_OUT, WATCH_REMOVE } from './socket-table.ts';
+export { Transfer, type TransferInfo, type TransferState, type TransferTimings } from './transfer.ts';
 export {
   type DataCallback,
   type EndCallback,
   type HeadCallback,
   PAUSE,
-  Transfer,
-  type TransferInfo,
   type TransferOptions,
-  type TransferState,
-  type TransferTimings,
-} from './transfer.ts';
+} from './transfer-options.ts';
 export type { UploadSource } from './upload.ts';

@@ -14,46 +14,16 @@
  */
 
 import { MultiError, TransferError } from '../../protocol/errors.ts';
-import { checkInteger, checkNumber, checkRecord } from '../../protocol/options.ts';
 import type { Io, Socket } from '../io/io.ts';
 import { nativeIo } from '../io/native-io.ts';
 import { Connection } from './connection.ts';
-import { type CacheLimits, ConnectionCache, type Destination } from './connection-cache.ts';
+import { ConnectionCache, type Destination } from './connection-cache.ts';
 import { Dial } from './dial.ts';
-import { LOOKUP_TTL_MS, Lookups } from './lookups.ts';
+import { Lookups } from './lookups.ts';
+import { type MultiOptions, resolveMultiOptions, type SocketCallback, type TimerCallback } from './multi-options.ts';
 import { type SocketEntry, SocketTable, WATCH_NONE, WATCH_REMOVE } from './socket-table.ts';
 import { TimerNode, type TimerOwner, TimerQueue } from './timer-queue.ts';
 import type { Transfer } from './transfer.ts';
-
-/**
- * Called only when what is wanted of a socket changes. `what`: 1 in, 2 out, 3 in and out, 4 remove. `transfer` is null for an
- * idle connection and for the resolver. `data` is what `assign` tied to the socket. Returning -1 ends the multi (rule 48).
- */
-// biome-ignore lint/suspicious/noConfusingVoidType: returning nothing is the usual case.
-export type SocketCallback = (transfer: Transfer | null, socket: Socket, what: number, data: unknown) => void | number;
-
-/** The one timer: -1 delete it; 0 as soon as possible; else set it anew to this many ms. Returning -1 ends the multi. */
-// biome-ignore lint/suspicious/noConfusingVoidType: returning nothing is the usual case.
-export type TimerCallback = (timeoutMs: number) => void | number;
-
-export interface MultiOptions {
-  /** How sockets are reached. Default: the native addon. */
-  io?: Io;
-  /** Idle connections kept (CURLMOPT_MAXCONNECTS, but fixed). Default 10,000. */
-  maxConnects?: number;
-  /** Open connections per origin; more transfers wait (CURLMOPT_MAX_HOST_CONNECTIONS). Default 0: no limit. */
-  maxHostConnections?: number;
-  /** Open connections altogether (CURLMOPT_MAX_TOTAL_CONNECTIONS). Default 0: no limit. */
-  maxTotalConnections?: number;
-  /** Transfers waiting for a connection; more fail with QUEUE_FULL. Default 0: no limit. */
-  queueLength?: number;
-  /** Milliseconds an idle connection is kept (CURLOPT_MAXAGE_CONN). Default 118,000. */
-  idleMs?: number;
-  /** Milliseconds a connection may live and be used again (CURLOPT_MAXLIFETIME_CONN). Default 24 h. */
-  lifetimeMs?: number;
-  /** Milliseconds a resolved name is kept (CURLOPT_DNS_CACHE_TIMEOUT); 0: not at all. Default 60,000. */
-  lookupTtlMs?: number;
-}
 
 /** A completed transfer, as `messages()` tells it: once. */
 export interface Message {
@@ -82,17 +52,6 @@ export interface MultiStats {
   readonly bytesIn: number;
   readonly bytesOut: number;
 }
-
-const DAY_MS = 24 * 3600 * 1000;
-const DEFAULT_CACHE_LIMITS: CacheLimits = {
-  maxConnects: 10_000,
-  maxHostConnections: 0,
-  maxTotalConnections: 0,
-  queueLength: 0,
-  idleMs: 118_000,
-  lifetimeMs: DAY_MS,
-};
-const OPTION_NAMES = ['io', 'lookupTtlMs', ...Object.keys(DEFAULT_CACHE_LIMITS)];
 
 const NEVER = Number.POSITIVE_INFINITY;
 /** An announced expiry that means as soon as possible; no deadline is 0, because the clock is not. */
@@ -144,13 +103,12 @@ export class Multi {
 
   /** Throws TransferError INVALID_ARGUMENT that names the option. */
   constructor(options: MultiOptions = {}) {
-    const given = checkRecord('options', options, OPTION_NAMES) as MultiOptions;
-    this.io = given.io ?? nativeIo();
+    const { io, cacheLimits, lookupTtlMs } = resolveMultiOptions(options);
+    this.io = io ?? nativeIo();
     const { writeBuffer } = this.io;
     this.staging = Buffer.from(writeBuffer.buffer, writeBuffer.byteOffset, writeBuffer.byteLength);
-    this.cache = new ConnectionCache(cacheLimits(given));
-    const ttlMs = given.lookupTtlMs ?? LOOKUP_TTL_MS;
-    this.lookups = new Lookups(this.io, this.sockets, checkNumber('lookupTtlMs', ttlMs, 0, DAY_MS, 'milliseconds'));
+    this.cache = new ConnectionCache(cacheLimits);
+    this.lookups = new Lookups(this.io, this.sockets, lookupTtlMs);
     this.now = this.io.now();
     this.#idleTimer = new TimerNode(new IdleExpiry(this));
   }
@@ -730,18 +688,6 @@ class IdleExpiry implements TimerOwner {
   onTimer(): void {
     this.#multi.expireIdle();
   }
-}
-
-function cacheLimits(options: MultiOptions): CacheLimits {
-  const limits: CacheLimits = { ...DEFAULT_CACHE_LIMITS };
-  for (const name of Object.keys(limits) as (keyof CacheLimits)[]) {
-    const value = options[name];
-    if (value === undefined) continue;
-    limits[name] = name.endsWith('Ms')
-      ? checkNumber(name, value, 1, Number.MAX_SAFE_INTEGER, 'milliseconds')
-      : checkInteger(name, value, 0, Number.MAX_SAFE_INTEGER);
-  }
-  return limits;
 }
 
 function abortedBy(who: string, error: unknown): TransferError {

@@ -6,7 +6,8 @@
 import type { TransferError } from '../../protocol/errors.ts';
 import { EAGAIN, EINTR } from '../io/errno.ts';
 import type { Io, Socket } from '../io/io.ts';
-import { PAUSE, type Transfer } from './transfer.ts';
+import type { Transfer } from './transfer.ts';
+import { PAUSE } from './transfer-options.ts';
 import { Upload } from './upload.ts';
 
 /**

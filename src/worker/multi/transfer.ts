@@ -14,95 +14,26 @@
  *   done      has completed with `error` or without; stays added until removed
  */
 
-import { invalidArgument, MultiError, TransferError, type TransferPhase } from '../../protocol/errors.ts';
-import {
-  CHUNKED_BODY,
-  checkHeader,
-  composeRequestHead,
-  NO_BODY,
-  normalizeHeaderValue,
-  normalizeMethod,
-} from '../../protocol/http1/request-head.ts';
-import {
-  checkRecord,
-  completeLimits,
-  completeTimeouts,
-  DEFAULT_LIMITS,
-  DEFAULT_TIMEOUTS,
-  describe,
-  type Limits,
-  type Timeouts,
-} from '../../protocol/options.ts';
-import { type Origin, originOf, targetOf } from '../../protocol/origin.ts';
+import { MultiError, type TransferError, type TransferPhase } from '../../protocol/errors.ts';
+import type { Limits, Timeouts } from '../../protocol/options.ts';
+import type { Origin } from '../../protocol/origin.ts';
 import type { Connection } from './connection.ts';
 import type { Dial } from './dial.ts';
 import type { Multi } from './multi.ts';
+import { phaseTimeout, totalTimeout } from './timeouts.ts';
 import { TimerNode } from './timer-queue.ts';
+import {
+  checkCallback,
+  type DataCallback,
+  type EndCallback,
+  type HeadCallback,
+  type PreparedRequest,
+  prepareRequest,
+  type TransferOptions,
+} from './transfer-options.ts';
 import type { UploadSource } from './upload.ts';
 
 export type TransferState = 'new' | 'runnable' | 'queued' | 'dialing' | 'sending' | 'waiting' | 'body' | 'done';
-
-/** Returned by `onData`: nothing of the chunk was taken; it comes again, first, after `unpause()` (CURL_WRITEFUNC_PAUSE). */
-export const PAUSE = Symbol.for('shardfetch.PAUSE');
-
-/** The final head has arrived. `bytes[start, end)` is the head as text in latin-1, status line first; valid during the call only. */
-export type HeadCallback = (transfer: Transfer, bytes: Uint8Array, start: number, end: number) => void;
-/** Body bytes `bytes[start, end)`; valid during the call only. */
-// biome-ignore lint/suspicious/noConfusingVoidType: a callback that returns nothing goes on; one that returns PAUSE holds.
-export type DataCallback = (transfer: Transfer, bytes: Uint8Array, start: number, end: number) => void | typeof PAUSE;
-/** The response is complete. `trailers` is the trailer section as latin-1 text, or ''. */
-export type EndCallback = (transfer: Transfer, trailers: string) => void;
-
-export interface TransferOptions {
-  /** Absolute `http:` URL. */
-  url: string | URL;
-  /** Default `GET`. CONNECT, TRACE and TRACK are refused (Fetch §4.1). */
-  method?: string;
-  /** Name and value pairs in the order to send. */
-  headers?: Iterable<readonly [string, string]> | Record<string, string>;
-  /** A string is sent as UTF-8. Bytes are not copied: they must stay as they are until the transfer has completed. A source is asked piece by piece. */
-  body?: string | Uint8Array | UploadSource | null;
-  timeouts?: Partial<Timeouts>;
-  limits?: Partial<Limits>;
-  /** Never reuse a connection for this one (CURLOPT_FRESH_CONNECT). Default false. */
-  freshConnect?: boolean;
-  /** Close the connection after this one (CURLOPT_FORBID_REUSE). Default false. */
-  forbidReuse?: boolean;
-  onHead?: HeadCallback;
-  onData?: DataCallback;
-  onEnd?: EndCallback;
-  /** Anything of the application's (CURLOPT_PRIVATE). */
-  private?: unknown;
-}
-
-/** A request in the form the wire wants: what a shard gets from the main thread, ready to be written. */
-export interface PreparedRequest {
-  readonly kind: 'prepared';
-  readonly origin: Origin;
-  readonly method: string;
-  /** Request line and header section as latin-1 text, the empty line included. */
-  readonly head: string;
-  readonly body: Uint8Array | null;
-  /** A body that comes in pieces; then `body` is null. */
-  readonly upload: UploadSource | null;
-  readonly timeouts: Readonly<Timeouts>;
-  readonly limits: Readonly<Limits>;
-}
-
-const OPTION_NAMES = [
-  'url',
-  'method',
-  'headers',
-  'body',
-  'timeouts',
-  'limits',
-  'freshConnect',
-  'forbidReuse',
-  'onHead',
-  'onData',
-  'onEnd',
-  'private',
-];
 
 /** Milliseconds from the start of the transfer; -1 for what has not happened. A reused connection shows its connect steps as done at once. */
 export interface TransferTimings {
@@ -199,40 +130,22 @@ export class Transfer {
 
   /** Throws TransferError INVALID_ARGUMENT that names the option. */
   constructor(options: TransferOptions | PreparedRequest) {
-    if ('kind' in options) {
-      this.origin = options.origin;
-      this.method = options.method;
-      this.head = options.head;
-      this.body = options.body;
-      this.upload = options.upload;
-      this.timeouts = options.timeouts;
-      this.limits = options.limits;
-      this.forbidReuse = false;
-      this.freshConnect = false;
-      return;
-    }
-    checkRecord('options', options, OPTION_NAMES);
-    const url = parseUrl(options.url);
-    this.origin = originOf(url);
-    this.method = normalizeMethod(options.method ?? 'GET');
-    if (options.body !== undefined && options.body !== null) checkMayHaveBody(this.method);
-    this.upload = isUploadSource(options.body) ? options.body : null;
-    this.body = this.upload === null ? bodyBytes(options.body) : null;
-    this.head = composeRequestHead({
-      method: this.method,
-      target: targetOf(url),
-      host: this.origin.hostField,
-      headers: headerPairs(options.headers),
-      bodyBytes: announcedBytes(this.body, this.upload),
-    });
-    this.timeouts = completeTimeouts(options.timeouts, DEFAULT_TIMEOUTS);
-    this.limits = completeLimits(options.limits, DEFAULT_LIMITS);
-    this.freshConnect = options.freshConnect === true;
-    this.forbidReuse = options.forbidReuse === true;
-    this.onHead = callback('onHead', options.onHead);
-    this.onData = callback('onData', options.onData);
-    this.onEnd = callback('onEnd', options.onEnd);
-    this.private = options.private;
+    const request = 'kind' in options ? options : prepareRequest(options);
+    this.origin = request.origin;
+    this.method = request.method;
+    this.head = request.head;
+    this.body = request.body;
+    this.upload = request.upload;
+    this.timeouts = request.timeouts;
+    this.limits = request.limits;
+    const given = 'kind' in options ? null : options;
+    this.freshConnect = given?.freshConnect === true;
+    this.forbidReuse = given?.forbidReuse === true;
+    if (given === null) return;
+    this.onHead = checkCallback('onHead', given.onHead);
+    this.onData = checkCallback('onData', given.onData);
+    this.onEnd = checkCallback('onEnd', given.onEnd);
+    this.private = given.private;
   }
 
   /**
@@ -351,7 +264,7 @@ export class Transfer {
   onTimer(now: number): void {
     const multi = this.multi;
     if (multi === null) return;
-    multi.fail(this, this.totalDeadline <= now ? this.#totalTimeout() : this.#phaseTimeout());
+    multi.fail(this, this.totalDeadline <= now ? totalTimeout(this) : phaseTimeout(this));
   }
 
   /** @internal Back to what it was before `add`, so that it can be added again (rule 4). */
@@ -385,113 +298,8 @@ export class Transfer {
     this.firstByteUs = -1;
     this.endUs = -1;
   }
-
-  #totalTimeout(): TransferError {
-    const { totalMs } = this.timeouts;
-    return new TransferError(
-      'TOTAL_TIMEOUT',
-      `The transfer from ${this.origin.text} did not complete within ${totalMs} ms; raise timeouts.totalMs if it may take longer.`,
-      { limit: 'timeouts.totalMs', phase: this.phase },
-    );
-  }
-
-  #phaseTimeout(): TransferError {
-    const { phase, timeouts } = this;
-    const origin = this.origin.text;
-    switch (this.state) {
-      case 'new':
-      case 'runnable':
-      case 'queued':
-        return new TransferError(
-          'QUEUE_TIMEOUT',
-          `No connection to ${origin} became free within ${timeouts.queueMs} ms; raise connections.perOrigin or timeouts.queueMs.`,
-          { limit: 'timeouts.queueMs', phase },
-        );
-      case 'dialing':
-        return new TransferError(
-          'CONNECT_TIMEOUT',
-          `${phase === 'dns' ? 'Resolving' : 'Connecting to'} ${origin} took longer than ${timeouts.connectMs} ms; check the address or raise timeouts.connectMs.`,
-          { limit: 'timeouts.connectMs', phase },
-        );
-      case 'sending':
-      case 'waiting':
-        return new TransferError(
-          'HEAD_TIMEOUT',
-          `${origin} ${this.state === 'sending' ? 'stopped taking the request' : 'sent no complete response head'} for ${timeouts.headMs} ms; raise timeouts.headMs if it needs longer.`,
-          { limit: 'timeouts.headMs', phase },
-        );
-      case 'body':
-      case 'done':
-        return new TransferError(
-          'BODY_TIMEOUT',
-          `${origin} sent no body bytes for ${timeouts.bodyIdleMs} ms; raise timeouts.bodyIdleMs if pauses are expected.`,
-          { limit: 'timeouts.bodyIdleMs', phase },
-        );
-    }
-  }
 }
 
 function milliseconds(us: number): number {
   return us < 0 ? -1 : us / US_PER_MS;
-}
-
-function parseUrl(url: unknown): URL {
-  if (typeof url !== 'string' && !(url instanceof URL)) {
-    throw invalidArgument('url', `url must be a string or a URL, not ${describe(url)}.`);
-  }
-  if (url instanceof URL) return url;
-  if (!URL.canParse(url)) throw invalidArgument('url', `url must be an absolute URL, not ${describe(url)}.`);
-  return new URL(url);
-}
-
-function isUploadSource(body: unknown): body is UploadSource {
-  if (typeof body !== 'object' || body === null || !('read' in body) || typeof body.read !== 'function') return false;
-  const { length } = body as UploadSource;
-  if (Number.isSafeInteger(length) && length >= -1) return true;
-  throw invalidArgument(
-    'body',
-    `The length of a body's source must be a number of bytes or -1, not ${describe(length)}.`,
-  );
-}
-
-/** As `composeRequestHead` takes it. */
-function announcedBytes(body: Uint8Array | null, upload: UploadSource | null): number {
-  if (upload !== null) return upload.length < 0 ? CHUNKED_BODY : upload.length;
-  return body === null ? NO_BODY : body.length;
-}
-
-function checkMayHaveBody(method: string): void {
-  if (method !== 'GET' && method !== 'HEAD') return;
-  throw invalidArgument('body', `A ${method} request cannot have a body (Fetch §5.4); use another method.`);
-}
-
-function bodyBytes(body: unknown): Uint8Array | null {
-  if (body === undefined || body === null) return null;
-  if (typeof body === 'string') return Buffer.from(body, 'utf8');
-  if (body instanceof Uint8Array) return body;
-  throw invalidArgument('body', `body must be a string or a Uint8Array, not ${describe(body)}.`);
-}
-
-function headerPairs(headers: unknown): readonly (readonly [string, string])[] {
-  if (headers === undefined) return [];
-  if (typeof headers !== 'object' || headers === null) {
-    throw invalidArgument('headers', `headers must be pairs or a record, not ${describe(headers)}.`);
-  }
-  const given = Symbol.iterator in headers ? [...(headers as Iterable<unknown>)] : Object.entries(headers);
-  return given.map((pair): [string, string] => {
-    if (!Array.isArray(pair) || pair.length !== 2) {
-      throw invalidArgument('headers', `Each header must be a pair of name and value, not ${describe(pair)}.`);
-    }
-    const name = String(pair[0]);
-    const value = normalizeHeaderValue(String(pair[1]));
-    checkHeader(name, value);
-    return [name, value];
-  });
-}
-
-function callback<T>(option: string, value: T | undefined): T | null {
-  if (value === undefined) return null;
-  if (typeof value !== 'function')
-    throw invalidArgument(option, `${option} must be a function, not ${describe(value)}.`);
-  return value;
 }

@@ -5,7 +5,7 @@
  */
 
 import { invalidArgument, TransferError } from '../../protocol/errors.ts';
-import { PAUSE } from './transfer.ts';
+import { PAUSE } from './transfer-options.ts';
 
 export interface UploadSource {
   /** Bytes announced in Content-Length; -1: unknown, sent in chunked coding. */

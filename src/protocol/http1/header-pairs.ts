@@ -1,0 +1,28 @@
+/** Header fields as callers give them (a record, pairs, a Headers object of any class), checked and in the order to send. */
+
+import { invalidArgument } from '../errors.ts';
+import { describe } from '../options.ts';
+import { checkHeader, normalizeHeaderValue } from './request-head.ts';
+
+export type HeaderPair = readonly [name: string, value: string];
+export type HeadersGiven = Iterable<HeaderPair> | Record<string, string>;
+
+/** Throws TransferError INVALID_ARGUMENT that names the field. */
+export function headerPairs(headers: unknown): HeaderPair[] {
+  if (headers === undefined || headers === null) return [];
+  if (typeof headers !== 'object') {
+    throw invalidArgument('headers', `headers must be a record, pairs or a Headers object, not ${describe(headers)}.`);
+  }
+  const entries = Symbol.iterator in headers ? (headers as Iterable<unknown>) : Object.entries(headers);
+  const pairs: HeaderPair[] = [];
+  for (const entry of entries) {
+    if (!Array.isArray(entry) || entry.length !== 2) {
+      throw invalidArgument('headers', `Each header must be a pair of name and value, not ${describe(entry)}.`);
+    }
+    const name = String(entry[0]);
+    const value = normalizeHeaderValue(String(entry[1]));
+    checkHeader(name, value);
+    pairs.push([name, value]);
+  }
+  return pairs;
+}

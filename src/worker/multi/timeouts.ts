@@ -1,0 +1,47 @@
+/** What a transfer fails with when one of its clocks runs out: which clock, on what, and which option to change. */
+
+import { TransferError } from '../../protocol/errors.ts';
+import type { Transfer } from './transfer.ts';
+
+/** The clock of the whole transfer. */
+export function totalTimeout({ origin, timeouts, phase }: Transfer): TransferError {
+  return new TransferError(
+    'TOTAL_TIMEOUT',
+    `The transfer from ${origin.text} did not complete within ${timeouts.totalMs} ms; raise timeouts.totalMs if it may take longer.`,
+    { limit: 'timeouts.totalMs', phase },
+  );
+}
+
+/** The clock of the state that the transfer is in. */
+export function phaseTimeout({ origin, timeouts, phase, state }: Transfer): TransferError {
+  switch (state) {
+    case 'new':
+    case 'runnable':
+    case 'queued':
+      return new TransferError(
+        'QUEUE_TIMEOUT',
+        `No connection to ${origin.text} became free within ${timeouts.queueMs} ms; raise connections.perOrigin or timeouts.queueMs.`,
+        { limit: 'timeouts.queueMs', phase },
+      );
+    case 'dialing':
+      return new TransferError(
+        'CONNECT_TIMEOUT',
+        `${phase === 'dns' ? 'Resolving' : 'Connecting to'} ${origin.text} took longer than ${timeouts.connectMs} ms; check the address or raise timeouts.connectMs.`,
+        { limit: 'timeouts.connectMs', phase },
+      );
+    case 'sending':
+    case 'waiting':
+      return new TransferError(
+        'HEAD_TIMEOUT',
+        `${origin.text} ${state === 'sending' ? 'stopped taking the request' : 'sent no complete response head'} for ${timeouts.headMs} ms; raise timeouts.headMs if it needs longer.`,
+        { limit: 'timeouts.headMs', phase },
+      );
+    case 'body':
+    case 'done':
+      return new TransferError(
+        'BODY_TIMEOUT',
+        `${origin.text} sent no body bytes for ${timeouts.bodyIdleMs} ms; raise timeouts.bodyIdleMs if pauses are expected.`,
+        { limit: 'timeouts.bodyIdleMs', phase },
+      );
+  }
+}

@@ -1,0 +1,156 @@
+/**
+ * What a Transfer is made of: the options of the application, checked, and the request that they come to, in the form the
+ * wire wants. A shard, which gets that form from the main thread, makes transfers without the former.
+ */
+
+import { invalidArgument } from '../../protocol/errors.ts';
+import { type HeadersGiven, headerPairs } from '../../protocol/http1/header-pairs.ts';
+import { CHUNKED_BODY, composeRequestHead, NO_BODY, normalizeMethod } from '../../protocol/http1/request-head.ts';
+import {
+  checkRecord,
+  completeLimits,
+  completeTimeouts,
+  DEFAULT_LIMITS,
+  DEFAULT_TIMEOUTS,
+  describe,
+  type Limits,
+  type Timeouts,
+} from '../../protocol/options.ts';
+import { type Origin, originOf, targetOf } from '../../protocol/origin.ts';
+import type { Transfer } from './transfer.ts';
+import type { UploadSource } from './upload.ts';
+
+/** Returned by `onData`: nothing of the chunk was taken; it comes again, first, after `unpause()` (CURL_WRITEFUNC_PAUSE). */
+export const PAUSE = Symbol.for('shardfetch.PAUSE');
+
+/** The final head has arrived. `bytes[start, end)` is the head as text in latin-1, status line first; valid during the call only. */
+export type HeadCallback = (transfer: Transfer, bytes: Uint8Array, start: number, end: number) => void;
+/** Body bytes `bytes[start, end)`; valid during the call only. */
+// biome-ignore lint/suspicious/noConfusingVoidType: a callback that returns nothing goes on; one that returns PAUSE holds.
+export type DataCallback = (transfer: Transfer, bytes: Uint8Array, start: number, end: number) => void | typeof PAUSE;
+/** The response is complete. `trailers` is the trailer section as latin-1 text, or ''. */
+export type EndCallback = (transfer: Transfer, trailers: string) => void;
+
+export interface TransferOptions {
+  /** Absolute `http:` URL. */
+  url: string | URL;
+  /** Default `GET`. CONNECT, TRACE and TRACK are refused (Fetch §4.1). */
+  method?: string;
+  /** Name and value pairs in the order to send. */
+  headers?: HeadersGiven;
+  /** A string is sent as UTF-8. Bytes are not copied: they must stay as they are until the transfer has completed. A source is asked piece by piece. */
+  body?: string | Uint8Array | UploadSource | null;
+  timeouts?: Partial<Timeouts>;
+  limits?: Partial<Limits>;
+  /** Never reuse a connection for this one (CURLOPT_FRESH_CONNECT). Default false. */
+  freshConnect?: boolean;
+  /** Close the connection after this one (CURLOPT_FORBID_REUSE). Default false. */
+  forbidReuse?: boolean;
+  onHead?: HeadCallback;
+  onData?: DataCallback;
+  onEnd?: EndCallback;
+  /** Anything of the application's (CURLOPT_PRIVATE). */
+  private?: unknown;
+}
+
+/** A request in the form the wire wants: what a shard gets from the main thread, ready to be written. */
+export interface PreparedRequest {
+  readonly kind: 'prepared';
+  readonly origin: Origin;
+  readonly method: string;
+  /** Request line and header section as latin-1 text, the empty line included. */
+  readonly head: string;
+  readonly body: Uint8Array | null;
+  /** A body that comes in pieces; then `body` is null. */
+  readonly upload: UploadSource | null;
+  readonly timeouts: Readonly<Timeouts>;
+  readonly limits: Readonly<Limits>;
+}
+
+const OPTION_NAMES = [
+  'url',
+  'method',
+  'headers',
+  'body',
+  'timeouts',
+  'limits',
+  'freshConnect',
+  'forbidReuse',
+  'onHead',
+  'onData',
+  'onEnd',
+  'private',
+];
+
+/** Throws TransferError INVALID_ARGUMENT that names the option. */
+export function prepareRequest(options: TransferOptions): PreparedRequest {
+  checkRecord('options', options, OPTION_NAMES);
+  const url = parseUrl(options.url);
+  const origin = originOf(url);
+  const method = normalizeMethod(options.method ?? 'GET');
+  if (options.body !== undefined && options.body !== null) checkMayHaveBody(method);
+  const upload = isUploadSource(options.body) ? options.body : null;
+  const body = upload === null ? bodyBytes(options.body) : null;
+  const head = composeRequestHead({
+    method,
+    target: targetOf(url),
+    host: origin.hostField,
+    headers: headerPairs(options.headers),
+    bodyBytes: announcedBytes(body, upload),
+  });
+  return {
+    kind: 'prepared',
+    origin,
+    method,
+    head,
+    body,
+    upload,
+    timeouts: completeTimeouts(options.timeouts, DEFAULT_TIMEOUTS),
+    limits: completeLimits(options.limits, DEFAULT_LIMITS),
+  };
+}
+
+function parseUrl(url: unknown): URL {
+  if (typeof url !== 'string' && !(url instanceof URL)) {
+    throw invalidArgument('url', `url must be a string or a URL, not ${describe(url)}.`);
+  }
+  if (url instanceof URL) return url;
+  if (!URL.canParse(url)) throw invalidArgument('url', `url must be an absolute URL, not ${describe(url)}.`);
+  return new URL(url);
+}
+
+function isUploadSource(body: unknown): body is UploadSource {
+  if (typeof body !== 'object' || body === null || !('read' in body) || typeof body.read !== 'function') return false;
+  const { length } = body as UploadSource;
+  if (Number.isSafeInteger(length) && length >= -1) return true;
+  throw invalidArgument(
+    'body',
+    `The length of a body's source must be a number of bytes or -1, not ${describe(length)}.`,
+  );
+}
+
+/** As `composeRequestHead` takes it. */
+function announcedBytes(body: Uint8Array | null, upload: UploadSource | null): number {
+  if (upload !== null) return upload.length < 0 ? CHUNKED_BODY : upload.length;
+  return body === null ? NO_BODY : body.length;
+}
+
+function checkMayHaveBody(method: string): void {
+  if (method !== 'GET' && method !== 'HEAD') return;
+  throw invalidArgument('body', `A ${method} request cannot have a body (Fetch §5.4); use another method.`);
+}
+
+function bodyBytes(body: unknown): Uint8Array | null {
+  if (body === undefined || body === null) return null;
+  if (typeof body === 'string') return Buffer.from(body, 'utf8');
+  if (body instanceof Uint8Array) return body;
+  throw invalidArgument('body', `body must be a string or a Uint8Array, not ${describe(body)}.`);
+}
+
+/** A callback of the application's, or null. */
+export function checkCallback<T>(option: string, value: T | undefined): T | null {
+  if (value === undefined) return null;
+  if (typeof value !== 'function')
+    throw invalidArgument(option, `${option} must be a function, not ${describe(value)}.`);
+  return value;
+}
