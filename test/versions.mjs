@@ -17,7 +17,7 @@ function find(major) {
   const asked = ['--yes', `node@${major}`, '--print', 'process.execPath'];
   const { status, stdout, stderr, error } = spawnSync('npx', asked, { encoding: 'utf8', timeout: LONGEST_FETCH_MS });
   if (status === 0) return { node: stdout.trim() };
-  const said = stderr?.split('\n').filter((line) => /error/i.test(line)) ?? [];
+  const said = stderr?.split('\n').filter((line) => /error (?!code)/i.test(line)) ?? [];
   return { reason: error?.message ?? said[0] ?? `npx ended with ${status}` };
 }
 
