@@ -7,6 +7,7 @@ import { fileURLToPath } from 'node:url';
 import { expect, test } from 'vitest';
 import { resolvePoolOptions } from '../../src/main/options.ts';
 import { DEFAULT_LIMITS, DEFAULT_TIMEOUTS } from '../../src/protocol/options.ts';
+import { resolveMultiOptions } from '../../src/worker/multi/multi-options.ts';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const [byPool = [], byMulti = [], fixed = []] = tablesOf(read('SECURITY.md')).filter(
@@ -74,11 +75,7 @@ function prefixed(group: string, values: object): Record<string, number> {
 }
 
 test('the limits of a multi: all of them, with their defaults', () => {
-  const source = read('src/worker/multi/multi.ts');
-  const [, defaults = ''] = /const DEFAULT_CACHE_LIMITS: CacheLimits = (\{[^}]*\})/.exec(source) ?? [];
-  const names = [...defaults.matchAll(/^ {2}(\w+):/gm)].map(([, name = '']) => name);
-  const values = names.map((name) => [name, constantIn(`${defaults}\n${source}`, name)]);
-  expect(defaultsOf(byMulti)).toEqual(Object.fromEntries(values));
+  expect(defaultsOf(byMulti)).toEqual(resolveMultiOptions({}).cacheLimits);
 });
 
 test.each(fixed.length > 1 ? fixed.slice(1) : [['no table']])('fixed: %s', (_bounds, value = '', where = '') => {

@@ -3,11 +3,9 @@
  * else untouched.
  */
 
-import { once } from 'node:events';
-import net from 'node:net';
-import { Worker } from 'node:worker_threads';
 import { type FetchInit, Pool, type PoolOptions, type TransferCode } from 'shardfetch';
 import { afterAll, describe, expect, onTestFinished, test } from 'vitest';
+import { fullListener } from '../full-listener.ts';
 import { checkElsewhere, checkFailure, checkStats, expectNoSocketLeaks, poolFor, rejection } from './checks.ts';
 import {
   answer,
@@ -510,34 +508,6 @@ describe('no connection', () => {
     await checkStats(pool, { inFlight: 0 });
   });
 });
-
-/** Listens in a thread that is stuck, with a queue that is full: further connections get no answer. */
-async function fullListener(): Promise<{ port: number; fillers: net.Socket[] }> {
-  const worker = new Worker(
-    `const net = require('node:net');
-     const { parentPort } = require('node:worker_threads');
-     const server = net.createServer().listen({ port: 0, host: '127.0.0.1', backlog: 1 }, () => {
-       parentPort.postMessage(server.address().port);
-       setImmediate(() => Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0));
-     });`,
-    { eval: true },
-  );
-  onTestFinished(async () => {
-    await worker.terminate();
-  });
-  const [port] = (await once(worker, 'message')) as [number];
-  const fillers: net.Socket[] = [];
-  for (;;) {
-    const filler = net.connect(port, '127.0.0.1').on('error', () => undefined);
-    fillers.push(filler);
-    const signal = AbortSignal.timeout(500);
-    try {
-      await once(filler, 'connect', { signal });
-    } catch {
-      return { port, fillers };
-    }
-  }
-}
 
 describe('FIN after every byte', () => {
   const pool = new Pool({ shards: 1 });
