@@ -7,6 +7,7 @@ import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import http from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { expect, onTestFinished } from 'vitest';
 
@@ -73,8 +74,7 @@ export async function serve(): Promise<string> {
         response.end(large);
         return;
       case '/chunked':
-        for (let piece = 0; piece < 10; piece++) setTimeout(() => response.write(`piece ${piece};`), piece * 2);
-        setTimeout(() => response.end(), 22);
+        void inPieces(response);
         return;
       case '/echo':
         request.pipe(response);
@@ -94,6 +94,14 @@ export async function serve(): Promise<string> {
   return `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
 }
 
+async function inPieces(response: http.ServerResponse): Promise<void> {
+  for (let piece = 0; piece < 10; piece++) {
+    response.write(`piece ${piece};`);
+    await delay(2);
+  }
+  response.end();
+}
+
 /** What fixtures/fetches.mjs prints. */
 export interface Report {
   /** `ok`, or code and errno of each fetch of the first round, in their order. */
@@ -106,7 +114,7 @@ export interface Report {
 
 /** The child ended well, every fetch settled with what it should or a code, and the counts add up. */
 export function expectOrder(ended: Ended, what: string): Report {
-  expect({ what, ...ended, stdout: '' }).toMatchObject({ code: 0, signal: null });
+  expect({ code: ended.code, signal: ended.signal }, `${what}: ${ended.stderr}`).toEqual({ code: 0, signal: null });
   const report = JSON.parse(ended.stdout) as Report;
   const { started, completed, failed, aborted, inFlight } = report.counts;
   expect({ what, inFlight, sum: completed + failed + aborted }).toEqual({ what, inFlight: 0, sum: started });

@@ -44,12 +44,12 @@ async function inject(
   return { report: expectOrder(ended, `${call} ${errno} at ${when}`), hits: hit.length };
 }
 
-/** Which of the first thread's calls are the addon's: it makes them on sockets, of which the runtime has none here. */
+/** Which of its thread's calls are the addon's: it makes them on sockets, of which the runtime has none here. */
 async function timesOnSockets({ call, ours, host, options }: Call): Promise<number[]> {
   const [ended, lines] = await traced(call, [], host, options);
   expectOrder(ended, `${call} untouched`);
-  const thread = /^\d+/.exec(lines[0] ?? '')?.[0] ?? 'none';
-  const own = lines.filter((line) => line.startsWith(`${thread} ${call}(`) || line.startsWith(`${thread}  ${call}(`));
+  const thread = Number.parseInt(lines.find((line) => ours.test(line)) ?? '', 10);
+  const own = lines.filter((line) => Number.parseInt(line, 10) === thread && line.includes(` ${call}(`));
   return own.flatMap((line, index) => (ours.test(line) ? [index + 1] : []));
 }
 
