@@ -18,11 +18,15 @@ export interface Ended {
   stderr: string;
 }
 
-/** No child takes this long; one that does is killed, with what it has started. */
+/** Few children take this long; one that does is killed, with what it has started. */
 const CHILD_MS = 40_000;
 
 /** Runs a program to its end, in a process group of its own so that it can be ended with what it started. */
-export async function run(command: readonly string[], env: Record<string, string> = {}): Promise<Ended> {
+export async function run(
+  command: readonly string[],
+  env: Record<string, string> = {},
+  limitMs = CHILD_MS,
+): Promise<Ended> {
   const [program, ...args] = command as [string, ...string[]];
   const child = spawn(program, args, {
     detached: true,
@@ -37,9 +41,9 @@ export async function run(command: readonly string[], env: Record<string, string
     ended.stderr += text;
   });
   const timer = setTimeout(() => {
-    ended.stderr += `\nkilled after ${CHILD_MS} ms`;
+    ended.stderr += `\nkilled after ${limitMs} ms`;
     if (child.pid !== undefined) process.kill(-child.pid, 'SIGKILL');
-  }, CHILD_MS);
+  }, limitMs);
   try {
     [ended.code, ended.signal] = (await once(child, 'close')) as [number | null, NodeJS.Signals | null];
   } finally {
