@@ -39,7 +39,7 @@ export interface Io {
   /** The peer's address as text, `127.0.0.1:8080` or `[::1]:8080`; the path of a unix socket; empty when not connected. */
   remoteAddress(socket: Socket): string;
 
-  /** A resolver with a descriptor of its own. One per multi. */
+  /** A resolver with a descriptor of its own. One per multi. Throws an Error whose `code` is the errno's name. */
   openResolver(): Resolver;
 }
 

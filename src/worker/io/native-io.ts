@@ -50,7 +50,9 @@ class NativeResolver implements Resolver {
 
   constructor() {
     this.#descriptor = addon().resolverOpen();
-    if (this.#descriptor < 0) throw new Error(`cannot open a resolver: ${errnoName(this.#descriptor)}`);
+    if (this.#descriptor >= 0) return;
+    const code = errnoName(this.#descriptor);
+    throw Object.assign(new Error(`cannot open a resolver: ${code}`), { code });
   }
 
   get socket(): number {

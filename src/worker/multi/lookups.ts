@@ -59,7 +59,8 @@ export class Lookups implements SocketOwner {
       pending.waiters.push(waiter);
       return null;
     }
-    this.#start({ host, waiters: [waiter] });
+    const failure = this.#start({ host, waiters: [waiter] });
+    if (failure !== null) waiter.onLookupFailed(failure);
     return null;
   }
 
@@ -89,12 +90,18 @@ export class Lookups implements SocketOwner {
     this.#known.clear();
   }
 
-  #start(pending: Pending): void {
-    this.#resolver ??= this.#io.openResolver();
+  /** Why it could not be started: the first look-up of all needs a descriptor. */
+  #start(pending: Pending): TransferError | null {
+    try {
+      this.#resolver ??= this.#io.openResolver();
+    } catch (error) {
+      return noResolver(pending.host, error as Error & { code?: string });
+    }
     this.#entry ??= this.#sockets.add(this.#resolver.socket, this, false);
     this.#pendingByHost.set(pending.host, pending);
     this.#pendingById.set(this.#resolver.resolve(pending.host, 0), pending);
     this.#watch();
+    return null;
   }
 
   #answered(answer: ResolveAnswer): void {
@@ -133,5 +140,13 @@ function couldNotResolve(host: string, answer: ResolveAnswer): TransferError {
     'COULDNT_RESOLVE',
     `The host name ${host} could not be resolved (${reason}); check its spelling and this machine's name service.`,
     { phase: 'dns', errno: answer.statusName === '' ? undefined : answer.statusName },
+  );
+}
+
+function noResolver(host: string, error: Error & { code?: string }): TransferError {
+  return new TransferError(
+    'COULDNT_RESOLVE',
+    `The host name ${host} could not be resolved: there is no resolver (${error.code ?? error.message}).`,
+    { phase: 'dns', errno: error.code, cause: error },
   );
 }
