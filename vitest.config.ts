@@ -1,5 +1,11 @@
 import { defineConfig } from 'vitest/config';
 
 export default defineConfig({
-  test: { include: ['test/**/*.test.ts'], testTimeout: 30_000, pool: 'forks' },
+  test: {
+    include: ['test/**/*.test.ts'],
+    // Those that take minutes or want tools and rights are for `npm run test:faults`.
+    exclude: ['test/system/{system-calls,slow-sockets,shortage}.test.ts'],
+    testTimeout: 30_000,
+    pool: 'forks',
+  },
 });

@@ -3,10 +3,13 @@
 import { expect, test } from 'vitest';
 import { fixture, run, serve } from './rig.ts';
 
+/** `npm test` takes some of the events, `npm run test:faults` all. Odd, because every other run sends lost requests again. */
+const all = process.env.FAULTS === 'all';
+
 test.each([
-  { how: 'exit', stride: 1 },
-  { how: 'terminate', stride: 1 },
-])('$how at every event', { timeout: 300_000 }, async ({ how, stride }) => {
+  { how: 'exit', stride: all ? 1 : 13 },
+  { how: 'terminate', stride: all ? 1 : 7 },
+])('$how, every event in steps of $stride', { timeout: 300_000 }, async ({ how, stride }) => {
   const url = await serve();
   const command = [process.execPath, '--require', fixture('dies-at.cjs'), fixture('every-event.mjs')];
   const ended = await run([...command, url, how, String(stride)], {}, 280_000);
@@ -14,6 +17,6 @@ test.each([
   const report = JSON.parse(ended.stdout) as { runs: number; lost: number; outcomes: object; problems: string[] };
   console.log(how, report);
   expect(report.problems).toEqual([]);
-  expect(report.runs).toBeGreaterThan(20);
+  expect(report.runs).toBeGreaterThan(all ? 20 : 3);
   expect(report.lost).toBeGreaterThan(report.runs / 2);
 });

@@ -80,6 +80,12 @@ const SHARED: Call[] = [
   { call: 'close', errnos: ['EIO', 'EINTR'] },
 ].map((one) => ({ ...one, ours: /<(?:TCP|socket)/, host: '127.0.0.1', options: IN_MAIN }));
 
+/** Calls with which an engine begins: the last ones of their kind that its thread makes. */
+const BEGINNING = [
+  { call: 'epoll_create1', outcome: 'SHARD_LOST' },
+  { call: 'eventfd2', outcome: 'COULDNT_RESOLVE EMFILE' },
+].map((one) => ({ ...one, ours: /./, host: 'localhost', options: IN_MAIN, errnos: ['EMFILE'] }));
+
 function count(seen: Map<string, number>, errno: string, report: Report): void {
   for (const outcome of [...report.outcomes, ...report.again]) {
     const key = `${errno} -> ${outcome}`;
@@ -116,5 +122,17 @@ describe.skipIf(reason !== null)(`a system call fails${reason === null ? '' : ` 
       expect(hits, `${errno} was never met`).toBeGreaterThan(0);
     }
     console.log(call.call, Object.fromEntries(seen));
+  });
+
+  test.each(BEGINNING)('$call, for the engine', async (call) => {
+    const [untouched, lines] = await traced(call.call, [], call.host, call.options);
+    expectOrder(untouched, 'untouched');
+    const threads = lines.filter((line) => line.includes(` ${call.call}(`)).map((line) => Number.parseInt(line, 10));
+    // The main thread makes most of them: it has event loops of its own before.
+    const most = Math.max(...threads.map((thread) => threads.filter((other) => other === thread).length));
+    const injected = await inject(call, 'EMFILE', most);
+    expect(injected?.hits).toBe(1);
+    expect(injected?.report.outcomes).toContain(call.outcome);
+    expect(injected?.report.again).toEqual(Array(REQUESTS).fill('ok'));
   });
 });
