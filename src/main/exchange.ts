@@ -36,7 +36,8 @@ export class Exchange implements BodyOrigin, UploadTarget {
   link: ShardLink | null = null;
   readonly request: FetchRequest;
   readonly place: Place;
-  rank: number;
+  /** Which of its place's shards has it; set before it starts. */
+  rank = 0;
   #replayed = false;
   readonly #owner: ExchangeOwner;
   /** fetch's promise. Let go of once it is settled: these two hold the promise, and so the response that nobody else may hold. */
@@ -49,14 +50,12 @@ export class Exchange implements BodyOrigin, UploadTarget {
     owner: ExchangeOwner,
     request: FetchRequest,
     place: Place,
-    rank: number,
     resolve: (response: FetchResponse) => void,
     reject: (error: unknown) => void,
   ) {
     this.#owner = owner;
     this.request = request;
     this.place = place;
-    this.rank = rank;
     this.#resolve = resolve;
     this.#reject = reject;
   }
@@ -183,9 +182,10 @@ export class Exchange implements BodyOrigin, UploadTarget {
   #over(outcome: 'completed' | 'failed' | 'aborted'): void {
     this.state = 'over';
     this.outcome = outcome;
-    this.#uploader?.stop();
     this.link?.remove(this);
     this.#owner.exchangeOver(this);
+    // Last, because it calls the caller's own code.
+    this.#uploader?.stop();
   }
 }
 

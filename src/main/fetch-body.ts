@@ -6,7 +6,7 @@
 import { invalidArgument } from '../protocol/errors.ts';
 import { describe } from '../protocol/options.ts';
 
-/** What `fetch` takes as a body. Streams and iterables give bytes (or text, sent as UTF-8) and need `duplex: 'half'`. */
+/** What `fetch` takes as a body (FormData is not built yet, and rejects). Streams and iterables give bytes (or text, sent as UTF-8) and need `duplex: 'half'`. */
 export type FetchBody =
   | string
   | ArrayBuffer
@@ -16,6 +16,7 @@ export type FetchBody =
   | Blob
   | ReadableStream
   | AsyncIterable<string | ArrayBuffer | ArrayBufferView>
+  | FormData
   | null;
 
 /** A body that comes in pieces. */

@@ -15,19 +15,19 @@ export type FetchHeaders = HeadersGiven;
 
 export interface FetchInit {
   /** Default `GET`; normalised as Fetch §4.1 says. CONNECT, TRACE and TRACK are refused. */
-  method?: string;
+  method?: string | undefined;
   /** A record, pairs, or a Headers object of any class. */
-  headers?: FetchHeaders;
+  headers?: FetchHeaders | undefined;
   /** Sent with the content type that Fetch gives it, unless one is given. Bytes are copied. With a `content-length` header a stream is held to it, else it is sent in chunked coding. */
-  body?: FetchBody;
+  body?: FetchBody | undefined;
   /** Must be `'half'` for a body that is a stream or an async iterable. */
-  duplex?: 'half';
+  duplex?: 'half' | undefined;
   /** Rejects with `signal.reason` when aborted, and frees what the request held. */
-  signal?: AbortSignal | null;
+  signal?: AbortSignal | null | undefined;
   /** This request's clocks; those not named are the pool's. */
-  timeouts?: Partial<Timeouts>;
-  /** Redirects are not followed yet: `'manual'` is the default. */
-  redirect?: 'manual';
+  timeouts?: Partial<Timeouts> | undefined;
+  /** Redirects are not followed yet: `'manual'` is the default, the others reject. */
+  redirect?: 'manual' | 'follow' | 'error' | undefined;
 }
 
 /** A request ready to be sent. */
@@ -180,7 +180,8 @@ function isSignal(value: unknown): value is AbortSignal {
     typeof value === 'object' &&
     value !== null &&
     typeof (value as AbortSignal).aborted === 'boolean' &&
-    typeof (value as AbortSignal).addEventListener === 'function'
+    typeof (value as AbortSignal).addEventListener === 'function' &&
+    typeof (value as AbortSignal).removeEventListener === 'function'
   );
 }
 

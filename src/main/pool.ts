@@ -85,13 +85,13 @@ export class Pool {
     try {
       request = this.#requests.prepare(input, init);
       key = this.#keyOf(request);
+      if (request.signal?.aborted) {
+        // Who gives the body hears of it too (Fetch §4.1).
+        void discard(request.body);
+        return Promise.reject(request.signal.reason);
+      }
     } catch (error) {
       return Promise.reject(fetchFailure(error));
-    }
-    if (request.signal?.aborted) {
-      // Who gives the body hears of it too (Fetch §4.1).
-      void discard(request.body);
-      return Promise.reject(request.signal.reason);
     }
     return new Promise((resolve, reject) => this.#send(request, key, resolve, reject));
   };
@@ -200,16 +200,18 @@ export class Pool {
       return;
     }
     const place = this.#placement.placeOf(key);
+    const exchange = new Exchange(this, request, place, resolve, reject);
+    // First what is the caller's and may throw: then nothing is counted yet, and the promise rejects with it.
+    if (request.signal !== null) this.#signals.add(request.signal, exchange);
     const shard = this.#placement.choose(place);
     if (shard < 0) {
+      if (request.signal !== null) this.#signals.remove(request.signal, exchange);
       reject(this.#failureOf(request, this.#noShardLives()));
       return;
     }
-    const { rank } = this.#placement;
-    const exchange = new Exchange(this, request, place, rank, resolve, reject);
+    exchange.rank = this.#placement.rank;
     this.#started++;
     this.#inFlight++;
-    if (request.signal !== null) this.#signals.add(request.signal, exchange);
     this.#startOn(shard, exchange);
   }
 

@@ -41,5 +41,6 @@ export function mergeRequest(request: RequestLike, init: unknown): object {
     // Saying so is a duty of who makes a stream, and that was done when the Request was made.
     merged.duplex = 'half';
   }
-  return { ...merged, ...given };
+  // A member that is undefined is not there (WebIDL): it does not hide what the request says.
+  return { ...merged, ...Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined)) };
 }

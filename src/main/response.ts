@@ -59,6 +59,7 @@ export class PoolResponse {
   readonly #handle: BodyHandle | null;
   #used = false;
   #headers: Headers | null = null;
+  #trailers: Promise<Headers> | null = null;
   #stream: ReadableStream<Uint8Array> | null = null;
   /** The runtime's Response over the same body, once a member asked for it. */
   #real: Response | null = null;
@@ -123,8 +124,8 @@ export class PoolResponse {
   }
 
   get trailers(): Promise<Headers> {
-    if (this.#handle === null) return Promise.resolve(new Headers());
-    return this.#handle.source.trailers.then((text) => new Headers(parseTrailerSection(text)));
+    this.#trailers ??= this.#makeTrailers();
+    return this.#trailers;
   }
 
   get body(): ReadableStream<Uint8Array> | null {
@@ -234,6 +235,14 @@ export class PoolResponse {
     const start = infoBytes + headBytes;
     for (let index = 0; index < bodyBytes; index++) bytes[index] = text.charCodeAt(start + index);
     return bytes;
+  }
+
+  #makeTrailers(): Promise<Headers> {
+    if (this.#handle === null) return Promise.resolve(new Headers());
+    const trailers = this.#handle.source.trailers.then((text) => new Headers(parseTrailerSection(text)));
+    // Who only looked at this member has nothing to catch; the body's reader hears of a failure in any case.
+    trailers.catch(() => undefined);
+    return trailers;
   }
 
   #makeStream(): ReadableStream<Uint8Array> {

@@ -20,8 +20,12 @@ export class SignalWatch {
     if (watched === undefined) return;
     watched.exchanges.delete(exchange);
     if (watched.exchanges.size > 0) return;
-    signal.removeEventListener('abort', watched.listener);
     this.#watched.delete(signal);
+    try {
+      signal.removeEventListener('abort', watched.listener);
+    } catch {
+      // A signal of the caller's own making. The listener stays and finds nothing to abort.
+    }
   }
 
   #watch(signal: AbortSignal): Watched {

@@ -5,7 +5,7 @@ import { describe } from '../options.ts';
 import { checkHeader, normalizeHeaderValue } from './request-head.ts';
 
 export type HeaderPair = readonly [name: string, value: string];
-export type HeadersGiven = Iterable<HeaderPair> | Record<string, string>;
+export type HeadersGiven = Iterable<readonly string[]> | Record<string, string | readonly string[]>;
 
 /** Throws TransferError INVALID_ARGUMENT that names the field. */
 export function headerPairs(headers: unknown): HeaderPair[] {
@@ -19,10 +19,20 @@ export function headerPairs(headers: unknown): HeaderPair[] {
     if (!Array.isArray(entry) || entry.length !== 2) {
       throw invalidArgument('headers', `Each header must be a pair of name and value, not ${describe(entry)}.`);
     }
-    const name = String(entry[0]);
-    const value = normalizeHeaderValue(String(entry[1]));
-    checkHeader(name, value);
-    pairs.push([name, value]);
+    const name = text(entry[0], 'name');
+    const values: unknown[] = Array.isArray(entry[1]) ? entry[1] : [entry[1]];
+    for (const given of values) {
+      const value = normalizeHeaderValue(text(given, 'value'));
+      checkHeader(name, value);
+      pairs.push([name, value]);
+    }
   }
   return pairs;
+}
+
+/** As WebIDL makes strings: of anything but a symbol. */
+function text(value: unknown, what: string): string {
+  if (typeof value === 'symbol')
+    throw invalidArgument('headers', `The ${what} of a header must be text, not a symbol.`);
+  return String(value);
 }

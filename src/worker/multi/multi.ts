@@ -23,7 +23,7 @@ import { Lookups } from './lookups.ts';
 import { type MultiOptions, resolveMultiOptions, type SocketCallback, type TimerCallback } from './multi-options.ts';
 import { type SocketEntry, SocketTable, WATCH_NONE, WATCH_REMOVE } from './socket-table.ts';
 import { TimerNode, type TimerOwner, TimerQueue } from './timer-queue.ts';
-import type { Transfer } from './transfer.ts';
+import { Transfer } from './transfer.ts';
 
 /** A completed transfer, as `messages()` tells it: once. */
 export interface Message {
@@ -133,12 +133,13 @@ export class Multi {
 
   /**
    * Registers a transfer; it starts in the next turn, for which the timer callback asks (rule 3). Allowed in every callback.
-   * Throws MultiError ADDED_ALREADY, BAD_HANDLE, ABORTED_BY_CALLBACK.
+   * Throws MultiError ADDED_ALREADY, BAD_HANDLE, BAD_FUNCTION_ARGUMENT, ABORTED_BY_CALLBACK.
    */
   add(transfer: Transfer): void {
     if (this.#closed) throw new MultiError('BAD_HANDLE');
     if (this.#dead && this.#current > 0) throw new MultiError('ABORTED_BY_CALLBACK');
     this.#dead = false;
+    if (!(transfer instanceof Transfer)) throw new MultiError('BAD_FUNCTION_ARGUMENT', 'Only a Transfer can be added.');
     if (transfer.multi !== null) throw new MultiError('ADDED_ALREADY');
     transfer.begin();
     transfer.multi = this;

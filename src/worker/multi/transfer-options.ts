@@ -25,9 +25,8 @@ export const PAUSE = Symbol.for('shardfetch.PAUSE');
 
 /** The final head has arrived. `bytes[start, end)` is the head as text in latin-1, status line first; valid during the call only. */
 export type HeadCallback = (transfer: Transfer, bytes: Uint8Array, start: number, end: number) => void;
-/** Body bytes `bytes[start, end)`; valid during the call only. */
-// biome-ignore lint/suspicious/noConfusingVoidType: a callback that returns nothing goes on; one that returns PAUSE holds.
-export type DataCallback = (transfer: Transfer, bytes: Uint8Array, start: number, end: number) => void | typeof PAUSE;
+/** Body bytes `bytes[start, end)`; valid during the call only. Returning PAUSE holds them; whatever else is returned goes on. */
+export type DataCallback = (transfer: Transfer, bytes: Uint8Array, start: number, end: number) => unknown;
 /** The response is complete. `trailers` is the trailer section as latin-1 text, or ''. */
 export type EndCallback = (transfer: Transfer, trailers: string) => void;
 
@@ -87,7 +86,7 @@ export function prepareRequest(options: TransferOptions): PreparedRequest {
   checkRecord('options', options, OPTION_NAMES);
   const url = parseUrl(options.url);
   const origin = originOf(url);
-  const method = normalizeMethod(options.method ?? 'GET');
+  const method = normalizeMethod(checkMethod(options.method));
   if (options.body !== undefined && options.body !== null) checkMayHaveBody(method);
   const upload = isUploadSource(options.body) ? options.body : null;
   const body = upload === null ? bodyBytes(options.body) : null;
@@ -133,6 +132,12 @@ function isUploadSource(body: unknown): body is UploadSource {
 function announcedBytes(body: Uint8Array | null, upload: UploadSource | null): number {
   if (upload !== null) return upload.length < 0 ? CHUNKED_BODY : upload.length;
   return body === null ? NO_BODY : body.length;
+}
+
+function checkMethod(method: unknown): string {
+  if (method === undefined) return 'GET';
+  if (typeof method === 'string') return method;
+  throw invalidArgument('method', `method must be a string, not ${describe(method)}.`);
 }
 
 function checkMayHaveBody(method: string): void {

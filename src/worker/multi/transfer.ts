@@ -130,7 +130,7 @@ export class Transfer {
 
   /** Throws TransferError INVALID_ARGUMENT that names the option. */
   constructor(options: TransferOptions | PreparedRequest) {
-    const request = 'kind' in options ? options : prepareRequest(options);
+    const request = isPrepared(options) ? options : prepareRequest(options);
     this.origin = request.origin;
     this.method = request.method;
     this.head = request.head;
@@ -138,7 +138,7 @@ export class Transfer {
     this.upload = request.upload;
     this.timeouts = request.timeouts;
     this.limits = request.limits;
-    const given = 'kind' in options ? null : options;
+    const given = isPrepared(options) ? null : options;
     this.freshConnect = given?.freshConnect === true;
     this.forbidReuse = given?.forbidReuse === true;
     if (given === null) return;
@@ -298,6 +298,10 @@ export class Transfer {
     this.firstByteUs = -1;
     this.endUs = -1;
   }
+}
+
+function isPrepared(options: TransferOptions | PreparedRequest): options is PreparedRequest {
+  return typeof options === 'object' && options !== null && 'kind' in options;
 }
 
 function milliseconds(us: number): number {
