@@ -3,7 +3,9 @@
  * use. It knows the multi only through its public contract: socket callback, timer callback, `actions`, `timeout`.
  */
 
+import { TransferError } from '../../protocol/errors.ts';
 import { openEpollPoller } from '../io/epoll-poller.ts';
+import { errnoName } from '../io/errno.ts';
 import type { Poller, Socket } from '../io/io.ts';
 import type { Multi } from './multi.ts';
 import { WATCH_REMOVE } from './socket-table.ts';
@@ -132,8 +134,7 @@ export class EpollDriver {
       this.#tags[socket] = this.#tag;
     }
     const result = this.#poller.watch(socket, what, this.#tags[socket] as number);
-    // Out of kernel memory or of epoll watches: the multi fails the transfers on this socket.
-    if (result < 0) throw new Error(`epoll refused to watch socket ${socket} (errno ${-result}).`);
+    if (result < 0) throw refusedToWatch(result);
   }
 
   #setTimer(timeoutMs: number): void {
@@ -201,3 +202,13 @@ export class EpollDriver {
 
 /** The longest that setTimeout takes; a later deadline is armed again when this fires. */
 const TIMEOUT_MS_MAX = 2 ** 31 - 1;
+
+/** Out of kernel memory or of epoll watches: the multi fails the transfers on this socket with it. */
+function refusedToWatch(negativeErrno: number): TransferError {
+  const errno = errnoName(negativeErrno);
+  return new TransferError(
+    'COULDNT_CONNECT',
+    `The kernel refused to watch one more socket (${errno}); use fewer connections, or raise fs.epoll.max_user_watches where the errno is ENOSPC.`,
+    { phase: 'connect', errno },
+  );
+}

@@ -559,7 +559,7 @@ export class Multi {
         if (this.#socketCallback(transfer, entry.socket, what, entry.data) === -1) this.#dead = true;
       } catch (error) {
         if (transfer === null) this.#rethrown ??= { error };
-        else this.fail(transfer, abortedBy('socket callback', error));
+        else this.fail(transfer, TransferError.is(error) ? error : abortedBy('socket callback', error));
       }
     }
     if (what === WATCH_REMOVE) entry.data = undefined;
