@@ -170,9 +170,16 @@ export class PoolResponse {
 
   /** Both read the same body from here on; the copy keeps what a Response of the runtime would not: url, timings, any status. */
   clone(): PoolResponse {
-    const body = this.toResponse().clone();
     const copy = new PoolResponse(this.#frame, this.#url, 'GET', this.#shard, this.#handle);
-    copy.#real = body;
+    const real = this.toResponse();
+    if (real.body === null || real.bodyUsed || real.body.locked) {
+      copy.#real = real.clone();
+    } else {
+      // Not by its own `clone`: runtimes cancel the body of such a clone when that is garbage, though somebody holds the body.
+      const [mine, theirs] = real.body.tee();
+      this.#real = new Response(mine, this.#realInit);
+      copy.#real = new Response(theirs, this.#realInit);
+    }
     copy.#headers = new Headers(this.headers);
     return copy;
   }
@@ -180,23 +187,25 @@ export class PoolResponse {
   /** @internal The runtime's Response over what is left of this one; from then on it holds the body. */
   toResponse(): Response {
     if (this.#real !== null) return this.#real;
-    // A status that Response refuses (it knows 200 to 599) is the peer's choice; the rest of the members still work.
-    const { status } = this;
-    const known = status >= 200 && status <= 599;
-    const init = { status: known ? status : 200, statusText: this.statusText, headers: this.headers };
     if (this.bodyUsed || this.#stream?.locked) {
       // What is asked of it must fail as it does for a body that was read already. Not kept: a lock may be released.
-      const read = new Response(NO_BYTES, init);
+      const read = new Response(NO_BYTES, this.#realInit);
       void read.arrayBuffer();
       return read;
     }
-    this.#real = new Response(this.body, init);
+    this.#real = new Response(this.body, this.#realInit);
     return this.#real;
   }
 
   [inspect.custom](_depth: number, options: object): string {
     const { status, statusText, url, ok, bodyUsed, connection, timings } = this;
     return `FetchResponse ${inspect({ status, statusText, url, ok, bodyUsed, headers: this.headers, connection, timings }, options)}`;
+  }
+
+  /** A status that Response refuses (it knows 200 to 599) is the peer's choice; the rest of the members still work. */
+  get #realInit(): ResponseInit {
+    const { status, statusText, headers } = this;
+    return { status: status >= 200 && status <= 599 ? status : 200, statusText, headers };
   }
 
   get #headText(): string {
