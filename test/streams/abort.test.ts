@@ -131,12 +131,15 @@ describe.each(PLACES)('$name', ({ shards }) => {
       pool.fetch(peer.url, { method: 'POST', body: source, duplex: 'half', signal: stop.signal }),
     ];
     const behind = pool.fetch(peer.url);
-    await eventually(async () => {
+    const queuedNow = async (): Promise<number> => {
       const stats = await pool.stats();
-      return stats.shards.reduce((sum, shard) => sum + shard.queued, 0) === 3;
-    }, 'three are queued');
+      return stats.shards.reduce((sum, shard) => sum + shard.queued, 0);
+    };
+    await eventually(async () => (await queuedNow()) === 3, 'three are queued');
     stop.stop();
     for (const each of queued) expect(await rejection(each)).toBe(stop.reason);
+    // The caller knows before the shard does: until then the connection, come free, would go to one of them.
+    await eventually(async () => (await queuedNow()) === 1, 'one is queued');
     open.resolve();
     expect(await (await first).text()).toBe('first');
     expect(await (await behind).text()).toBe('next');
