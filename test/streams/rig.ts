@@ -77,12 +77,12 @@ export function accepted(socket: net.Socket): number {
 }
 
 /** Waits until a count has stopped: it stays the same over five looks. */
-export async function standsStill(count: () => number, what: string): Promise<number> {
-  let last = count();
+export async function standsStill(count: () => number | Promise<number>, what: string): Promise<number> {
+  let last = await count();
   let looks = 0;
   await eventually(async () => {
     await delay(20);
-    const now = count();
+    const now = await count();
     looks = now === last ? looks + 1 : 0;
     last = now;
     return looks >= 5;
