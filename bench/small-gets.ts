@@ -7,9 +7,8 @@
  * is asserted; the project's bounds stand beside what was measured.
  */
 
-import { fileURLToPath } from 'node:url';
-import { runOwned } from './child-processes.ts';
-import type { ClientKind, Load, Measurement, Order, Window } from './clients/client.ts';
+import type { ClientKind, Load, Measurement, Window } from './clients/client.ts';
+import { measureClient } from './clients/measure-client.ts';
 import type { Environment } from './environment.ts';
 import { type CompiledLibcurl, compileLibcurl, measureLibcurl } from './peers/libcurl.ts';
 import { measureWrk, probeWrk } from './peers/wrk.ts';
@@ -39,7 +38,6 @@ interface Contender {
   measure(load: Load, window: Window): Promise<Measurement>;
 }
 
-const CLIENT_PROCESS = fileURLToPath(new URL('./clients/client-process.js', import.meta.url));
 /** Starting, both phases and a margin for a busy machine. */
 const CELL_MS_MAX = 60_000;
 /** Between two cells, so that the server closes what the last one left. */
@@ -126,18 +124,8 @@ function libcurlContender(libcurl: CompiledLibcurl): Contender {
   };
 }
 
-async function measureProcess(client: ClientKind, shards: number, load: Load, window: Window): Promise<Measurement> {
-  const order: Order = { ...load, client, shards, window };
-  const { code, stdout, stderr, timedOut } = await runOwned(
-    process.execPath,
-    [CLIENT_PROCESS, JSON.stringify(order)],
-    CELL_MS_MAX,
-  );
-  if (code === 0 && stdout !== '') return JSON.parse(stdout) as Measurement;
-  if (timedOut) throw new Error(`did not end within ${CELL_MS_MAX / 1000} s`);
-  // Of Node's report of an uncaught error, the line that says it.
-  const said = /^\w*Error.*$/m.exec(stderr)?.[0] ?? stderr.trim();
-  throw new Error(said || `ended with ${code} and without a figure`);
+function measureProcess(client: ClientKind, shards: number, load: Load, window: Window): Promise<Measurement> {
+  return measureClient({ ...load, client, shards, window }, CELL_MS_MAX);
 }
 
 // ── The report ─────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -4,7 +4,7 @@
  */
 
 import { writeSync } from 'node:fs';
-import type { Order } from './client.ts';
+import type { Measurement, Order } from './client.ts';
 import { Meter } from './meter.ts';
 
 const order = JSON.parse(process.argv[2] as string) as Order;
@@ -20,11 +20,22 @@ async function runOrder(meter: Meter): Promise<void> {
       return (await import('./undici.ts')).loadUndiciRequest(order, meter);
     case 'undici-fetch':
       return (await import('./undici.ts')).loadUndiciFetch(order, meter);
+    case 'pool-download':
+    case 'pool-upload':
+    case 'pool-upload-in-pieces':
+      return (await import('./pool-bodies.ts')).loadPoolBodies(order, meter);
+    case 'undici-download':
+    case 'undici-upload':
+    case 'undici-upload-in-pieces':
+      return (await import('./undici-bodies.ts')).loadUndiciBodies(order, meter);
   }
 }
 
-const meter = new Meter(order.window, order.inFlight, (measurement) => {
+/** Bodies are few and take long: the clock is looked at for each. */
+const sampleEvery = order.bodyBytes === undefined ? 16 : 1;
+const report = (measurement: Measurement): never => {
   writeSync(1, `${JSON.stringify(measurement)}\n`);
   process.exit(0);
-});
+};
+const meter = new Meter(order.window, order.inFlight, sampleEvery, report);
 await runOrder(meter);

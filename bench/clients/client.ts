@@ -19,12 +19,17 @@ export const EXPECTED_BODY = 'hello, world\n';
 /** What a client process is told, as JSON in its only argument. */
 export interface Order extends Load {
   readonly client: ClientKind;
+  /** Body bytes of each exchange, for clients that move bodies. */
+  readonly bodyBytes?: number;
   /** Of the pool. */
   readonly shards: number;
   readonly window: Window;
 }
 
-export type ClientKind = 'pool' | 'engine' | 'undici-request' | 'undici-fetch';
+export type ClientKind = 'pool' | 'engine' | 'undici-request' | 'undici-fetch' | BodyClientKind;
+
+/** Bodies one way: received whole, sent whole, or sent as they come, in pieces. */
+export type BodyClientKind = `${'pool' | 'undici'}-${'download' | 'upload' | 'upload-in-pieces'}`;
 
 /** How long is warmed up and measured. */
 export interface Window {

@@ -1,15 +1,12 @@
 /**
  * The meter of a client process: counts answers, decides when warming up and measuring are over, and takes CPU and time at both
  * ends of the window. The load does not stop at its ends, so what is under way at one end is made up for by what is at the
- * other. Latency is taken of one request in 16: two looks at the clock cost more than a shard's work for one.
+ * other. Latency is taken of a sample, of small requests one in 16: two looks at the clock cost more than a shard's work for one.
  */
 
 import { type CpuTime, cpuTimeBetween, readCpuTime } from '../cpu-clock.ts';
 import { Histogram } from '../histogram.ts';
 import type { Measurement, Window } from './client.ts';
-
-/** A power of two. */
-const SAMPLE_EVERY = 16;
 
 type Phase =
   | { readonly name: 'warming'; readonly sinceMs: number }
@@ -19,6 +16,7 @@ type Phase =
 export class Meter {
   readonly #window: Window;
   readonly #inFlight: number;
+  readonly #sampleEvery: number;
   readonly #report: (measurement: Measurement) => void;
   readonly #latencies = new Histogram();
   readonly #failures: Record<string, number> = {};
@@ -28,16 +26,17 @@ export class Meter {
   /** True until the window is over: clients stop then. */
   running = true;
 
-  /** `report` is called once, in the middle of the load. */
-  constructor(window: Window, inFlight: number, report: (measurement: Measurement) => void) {
+  /** `sampleEvery`: a power of two. `report` is called once, in the middle of the load. */
+  constructor(window: Window, inFlight: number, sampleEvery: number, report: (measurement: Measurement) => void) {
     this.#window = window;
     this.#inFlight = inFlight;
+    this.#sampleEvery = sampleEvery;
     this.#report = report;
   }
 
   /** A request starts. Answers what its `end` wants back: the time, or 0 when it is not one of the sample. */
   begin(): number {
-    return (this.#begun++ & (SAMPLE_EVERY - 1)) === 0 ? performance.now() : 0;
+    return (this.#begun++ & (this.#sampleEvery - 1)) === 0 ? performance.now() : 0;
   }
 
   /** Its answer is complete and right. */

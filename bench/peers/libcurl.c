@@ -2,7 +2,9 @@
  * Measured: libcurl's multi_socket interface over epoll, in C. Keeps a number of GETs in flight and prints a Measurement as
  * JSON (see ../clients/client.ts); the window is the one of ../clients/meter.ts.
  *
- *   libcurl URL IN_FLIGHT WARM_MS MEASURE_MS PHASE_MS_MAX
+ *   libcurl URL IN_FLIGHT WARM_MS MEASURE_MS PHASE_MS_MAX [DOWN_BYTES [UP_BYTES]]
+ *
+ * With DOWN_BYTES bodies are of that length, and counted; with UP_BYTES each request is a POST of that many bytes.
  *   cc -O2 -o libcurl libcurl.c $(curl-config --cflags --libs)
  */
 
@@ -29,6 +31,11 @@ struct request {
   int wrong;       /* some byte was not */
   double began_ms; /* 0: not one of the sample */
 };
+
+static long down_bytes = -1; /* -1: the body is `expected_body` */
+static long up_bytes;
+static char *upload;
+static struct curl_slist *upload_headers;
 
 static int epoll_fd;
 static double timer_due_ms = -1; /* -1: not set */
@@ -69,6 +76,10 @@ static int on_timer(CURLM *multi, long timeout_ms, void *data) {
 static size_t on_body(char *bytes, size_t size, size_t count, void *data) {
   struct request *request = data;
   size_t length = size * count;
+  if (down_bytes >= 0) {
+    request->matched += length;
+    return length;
+  }
   if (request->matched + length > sizeof expected_body - 1 ||
       memcmp(bytes, expected_body + request->matched, length) != 0)
     request->wrong = 1;
@@ -92,6 +103,11 @@ static void create(struct request *request, const char *url) {
   curl_easy_setopt(request->easy, CURLOPT_PRIVATE, request);
   curl_easy_setopt(request->easy, CURLOPT_NOPROXY, "*");
   curl_easy_setopt(request->easy, CURLOPT_NOSIGNAL, 1L);
+  if (up_bytes > 0) {
+    curl_easy_setopt(request->easy, CURLOPT_POSTFIELDS, upload);
+    curl_easy_setopt(request->easy, CURLOPT_POSTFIELDSIZE, up_bytes);
+    curl_easy_setopt(request->easy, CURLOPT_HTTPHEADER, upload_headers);
+  }
 }
 
 /* What completed is counted and started again. */
@@ -104,7 +120,7 @@ static void read_messages(CURLM *multi, int measuring) {
     curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, (char **)&request);
     if (result != CURLE_OK)
       failures[result < WRONG_BODY ? result : WRONG_BODY - 1]++;
-    else if (request->wrong || request->matched != sizeof expected_body - 1)
+    else if (request->wrong || request->matched != (down_bytes < 0 ? sizeof expected_body - 1 : (size_t)down_bytes))
       failures[WRONG_BODY]++;
     else {
       answers++;
@@ -144,12 +160,17 @@ static void print(double spent_ms, long requests, const struct rusage *before, c
 }
 
 int main(int count, char **arguments) {
-  if (count != 6) {
-    fprintf(stderr, "usage: libcurl URL IN_FLIGHT WARM_MS MEASURE_MS PHASE_MS_MAX\n");
+  if (count < 6 || count > 8) {
+    fprintf(stderr, "usage: libcurl URL IN_FLIGHT WARM_MS MEASURE_MS PHASE_MS_MAX [DOWN_BYTES [UP_BYTES]]\n");
     return 2;
   }
   long in_flight = atol(arguments[2]);
   double warm_ms = atof(arguments[3]), measure_ms = atof(arguments[4]), phase_ms_max = atof(arguments[5]);
+
+  if (count > 6) down_bytes = atol(arguments[6]);
+  if (count > 7) up_bytes = atol(arguments[7]);
+  upload = calloc((size_t)up_bytes + 1, 1);
+  upload_headers = curl_slist_append(NULL, "Expect:"); /* the server would answer nothing to it */
 
   epoll_fd = epoll_create1(EPOLL_CLOEXEC);
   curl_global_init(CURL_GLOBAL_ALL);

@@ -36,8 +36,9 @@ export async function measureLibcurl(
   load: Load,
   window: Window,
   timeoutMs: number,
+  bodies: readonly [downBytes: number, upBytes: number] | [] = [],
 ): Promise<Measurement> {
-  const args = [load.url, load.inFlight, window.warmMs, window.measureMs, window.phaseMsMax].map(String);
+  const args = [load.url, load.inFlight, window.warmMs, window.measureMs, window.phaseMsMax, ...bodies].map(String);
   const { code, stdout, stderr, timedOut } = await runOwned(libcurl.program, args, timeoutMs);
   if (code === 0) return JSON.parse(stdout) as Measurement;
   throw new Error(timedOut ? `did not end within ${timeoutMs} ms` : stderr.trim() || `exit code ${code}`);

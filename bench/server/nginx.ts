@@ -4,12 +4,12 @@
  */
 
 import { spawn } from 'node:child_process';
-import { mkdtempSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdirSync, mkdtempSync, truncateSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { cleanEnvironment, probe } from '../child-processes.ts';
 import { hardFileLimit } from '../environment.ts';
-import { freePort, get, HELLO, type Target, waitUntilItAnswers } from './target.ts';
+import { BODY_SIZES, freePort, get, HELLO, type Target, waitUntilItAnswers } from './target.ts';
 
 const WORKERS = 2;
 /** Enough for 10,000 connections in one worker, should the kernel share them out unfairly. */
@@ -53,6 +53,14 @@ async function start(): Promise<Target> {
   const port = await freePort();
   const folder = mkdtempSync(path.join(os.tmpdir(), 'shardfetch-nginx-'));
   writeFileSync(path.join(folder, 'nginx.conf'), configuration(port));
+  // Started by root, nginx reads files as another user.
+  chmodSync(folder, 0o711);
+  mkdirSync(path.join(folder, 'files'));
+  for (const bytes of BODY_SIZES) {
+    const file = path.join(folder, 'files', String(bytes));
+    writeFileSync(file, '');
+    truncateSync(file, bytes);
+  }
   const keeper = spawn('sh', ['-c', KEEPER, 'keeper', folder], {
     stdio: ['pipe', 'ignore', 'pipe'],
     detached: true,
@@ -78,6 +86,7 @@ async function start(): Promise<Target> {
   return {
     name: `${version.replace(/^nginx version: /, '')}, ${WORKERS} workers`,
     url: `${origin}/hello`,
+    filesUrl: `${origin}/files/`,
     requestCount: async () => requestCountIn(await get(`${origin}/status`)),
     stop,
   };
@@ -109,6 +118,7 @@ http {
     listen 127.0.0.1:${port} backlog=4096 reuseport;
     location = /hello { default_type text/plain; return 200 "${HELLO.replace('\n', '\\n')}"; }
     location = /status { stub_status; }
+    location /files/ { root .; sendfile on; tcp_nopush on; }
   }
 }
 `;

@@ -10,10 +10,15 @@ import { startNodeServer } from './node-server.ts';
 
 export const HELLO = 'hello, world\n';
 
+/** Bodies that `filesUrl` has. */
+export const BODY_SIZES: readonly number[] = [64 * 1024, 1024 * 1024, 16 * 1024 * 1024];
+
 export interface Target {
   /** What answers, for people. */
   readonly name: string;
   readonly url: string;
+  /** Answers as many bytes as the number says that is put behind it; '': it cannot. */
+  readonly filesUrl: string;
   /** Requests answered so far, by the server's own count. */
   requestCount(): Promise<number>;
   stop(): Promise<void>;
