@@ -153,9 +153,15 @@ function badUrl(text: string): TransferError {
   return invalidArgument('input', `${describe(withoutCredentials(text))} is not an absolute URL${hint}.`);
 }
 
-/** Even text that is no URL may carry a password. */
+/**
+ * Even text that is no URL may carry a password, and because it is no URL nobody can say where that ends: everything up to the
+ * last "@" is left out, unless the text is plainly a path.
+ */
 function withoutCredentials(text: string): string {
-  return text.replace(/\/\/[^/@]*@/, '//');
+  const at = text.lastIndexOf('@');
+  if (at < 0 || !/^\s*([/\\]{2}|[^/\\?#]*:)/.test(text)) return text;
+  const scheme = /^\s*([a-z][a-z0-9+.-]*:)/i.exec(text)?.[1] ?? '';
+  return `${scheme}//…${text.slice(at)}`;
 }
 
 function withoutFragment(href: string): string {
