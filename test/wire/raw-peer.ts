@@ -26,7 +26,8 @@ export class PeerConnection {
   /** Settles when the client has closed (or reset) its end. */
   readonly gone: Promise<void>;
   isGone = false;
-  #wake: () => void = () => undefined;
+  /** Who waits in `until`: a script and a test may, at the same time. */
+  #waiting: (() => void)[] = [];
 
   constructor(socket: net.Socket) {
     this.socket = socket;
@@ -34,12 +35,12 @@ export class PeerConnection {
     socket.on('error', () => undefined);
     socket.on('data', (chunk: Buffer) => {
       this.pending += chunk.toString('latin1');
-      this.#wake();
+      this.wake();
     });
     this.gone = new Promise((resolve) => {
       const end = (): void => {
         this.isGone = true;
-        this.#wake();
+        this.wake();
         resolve();
         socket.destroy();
       };
@@ -54,9 +55,14 @@ export class PeerConnection {
       const answer = found(this.pending);
       if (answer !== null || this.isGone) return answer;
       await new Promise<void>((resolve) => {
-        this.#wake = resolve;
+        this.#waiting.push(resolve);
       });
     }
+  }
+
+  /** What `until` waits for may be true now. */
+  wake(): void {
+    for (const resolve of this.#waiting.splice(0)) resolve();
   }
 
   write(bytes: string | Uint8Array): Promise<void> {
@@ -188,6 +194,7 @@ export function request(): Step {
     if (whole === null) return;
     connection.pending = connection.pending.slice(whole.length);
     connection.requests.push(whole);
+    connection.wake();
   };
 }
 
