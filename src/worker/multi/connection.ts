@@ -354,7 +354,8 @@ export class Connection implements SocketOwner, ResponseSink {
   #lossOf(transfer: Transfer, negativeErrno: number): TransferError {
     const origin = this.destination.origin.text;
     const { phase } = transfer;
-    const errno = negativeErrno === 0 ? undefined : errnoName(negativeErrno);
+    const known = negativeErrno === 0 ? this.#sender.errno : negativeErrno;
+    const errno = known === 0 ? undefined : errnoName(known);
     const how = errno ?? 'closed by the peer';
     const again = this.#bodyForbidsRetry(transfer)
       ? '; it was not tried again, because a body that was read from a stream cannot be sent again'
