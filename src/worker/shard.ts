@@ -9,7 +9,7 @@
 import { type MessagePort, threadId } from 'node:worker_threads';
 import { TransferError } from '../protocol/errors.ts';
 import type { Timeouts } from '../protocol/options.ts';
-import { type Origin, parseOrigin } from '../protocol/origin.ts';
+import { parseOrigin } from '../protocol/origin.ts';
 import { BatchLink } from '../protocol/port/batch-link.ts';
 import type { BatchReader } from '../protocol/port/batch-reader.ts';
 import type { ShardConfig, ShardStats, ShardTask } from '../protocol/port/control.ts';
@@ -19,13 +19,14 @@ import { NOT_STREAMED, StartFrame, writeCredit } from '../protocol/port/request-
 import { readBody, writeError } from '../protocol/port/response-frames.ts';
 import { EpollDriver } from './multi/epoll-driver.ts';
 import { Multi } from './multi/multi.ts';
+import { type Route, routeOf } from './multi/route.ts';
 import { Transfer } from './multi/transfer.ts';
 import { ResponseForwarder } from './response-forwarder.ts';
 import { exposeControl } from './shard-control.ts';
 import { UploadQueue } from './upload-queue.ts';
 
-/** Origins whose parsed form is kept; a crawler visits many. */
-const ORIGINS_MAX = 4096;
+/** Origins whose route is kept; a crawler visits many. */
+const ROUTES_MAX = 4096;
 
 export class Shard {
   readonly #config: ShardConfig;
@@ -35,7 +36,8 @@ export class Shard {
   readonly #driver: EpollDriver;
   readonly #forwarder: ResponseForwarder;
   readonly #start = new StartFrame();
-  readonly #origins = new Map<string, Origin>();
+  /** Routes by the text of their origin. */
+  readonly #routes = new Map<string, Route>();
   readonly #onFrame = (reader: BatchReader): void => this.#handleFrame(reader);
   /** Transfers under way, by id. */
   readonly #transfers = new Map<number, Transfer>();
@@ -149,7 +151,7 @@ export class Shard {
     try {
       const transfer = new Transfer({
         kind: 'prepared',
-        origin: this.#originOf(frame.origin),
+        route: this.#routeOf(frame.origin),
         method: frame.head.slice(0, frame.head.indexOf(' ')),
         head: frame.head,
         body: frame.body,
@@ -191,14 +193,14 @@ export class Shard {
     transfer.continueUpload();
   }
 
-  #originOf(text: string): Origin {
-    let origin = this.#origins.get(text);
-    if (origin === undefined) {
-      if (this.#origins.size >= ORIGINS_MAX) this.#origins.clear();
-      origin = parseOrigin(text);
-      this.#origins.set(text, origin);
+  #routeOf(origin: string): Route {
+    let route = this.#routes.get(origin);
+    if (route === undefined) {
+      if (this.#routes.size >= ROUTES_MAX) this.#routes.clear();
+      route = routeOf(parseOrigin(origin));
+      this.#routes.set(origin, route);
     }
-    return origin;
+    return route;
   }
 
   /** The main thread no longer wants it; it hears nothing more of it. */

@@ -16,7 +16,8 @@ import {
   type Limits,
   type Timeouts,
 } from '../../protocol/options.ts';
-import { type Origin, originOf, targetOf } from '../../protocol/origin.ts';
+import { originOf, targetOf } from '../../protocol/origin.ts';
+import { ROUTE_OPTION_NAMES, type Route, type RouteOptions, resolveRouteOptions, routeOf } from './route.ts';
 import type { Transfer } from './transfer.ts';
 import type { UploadSource } from './upload.ts';
 
@@ -30,7 +31,7 @@ export type DataCallback = (transfer: Transfer, bytes: Uint8Array, start: number
 /** The response is complete. `trailers` is the trailer section as latin-1 text, or ''. */
 export type EndCallback = (transfer: Transfer, trailers: string) => void;
 
-export interface TransferOptions {
+export interface TransferOptions extends RouteOptions {
   /** Absolute `http:` URL. */
   url: string | URL;
   /** Default `GET`. CONNECT, TRACE and TRACK are refused (Fetch §4.1). */
@@ -55,7 +56,8 @@ export interface TransferOptions {
 /** A request in the form the wire wants: what a shard gets from the main thread, ready to be written. */
 export interface PreparedRequest {
   readonly kind: 'prepared';
-  readonly origin: Origin;
+  /** Where it goes; one value for all transfers that go there alike. */
+  readonly route: Route;
   readonly method: string;
   /** Request line and header section as latin-1 text, the empty line included. */
   readonly head: string;
@@ -79,6 +81,7 @@ const OPTION_NAMES = [
   'onData',
   'onEnd',
   'private',
+  ...ROUTE_OPTION_NAMES,
 ];
 
 /** Throws TransferError INVALID_ARGUMENT that names the option. */
@@ -99,7 +102,7 @@ export function prepareRequest(options: TransferOptions): PreparedRequest {
   });
   return {
     kind: 'prepared',
-    origin,
+    route: routeOf(origin, resolveRouteOptions(options)),
     method,
     head,
     body,

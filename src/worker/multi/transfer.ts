@@ -20,6 +20,7 @@ import type { Origin } from '../../protocol/origin.ts';
 import type { Connection } from './connection.ts';
 import type { Dial } from './dial.ts';
 import type { Multi } from './multi.ts';
+import type { Route } from './route.ts';
 import { phaseTimeout, totalTimeout } from './timeouts.ts';
 import { TimerNode } from './timer-queue.ts';
 import {
@@ -74,6 +75,8 @@ const US_PER_MS = 1000;
 
 export class Transfer {
   readonly origin: Origin;
+  /** Where and how it connects. */
+  readonly route: Route;
   readonly method: string;
   readonly head: string;
   readonly body: Uint8Array | null;
@@ -131,7 +134,8 @@ export class Transfer {
   /** Throws TransferError INVALID_ARGUMENT that names the option. */
   constructor(options: TransferOptions | PreparedRequest) {
     const request = isPrepared(options) ? options : prepareRequest(options);
-    this.origin = request.origin;
+    this.route = request.route;
+    this.origin = request.route.origin;
     this.method = request.method;
     this.head = request.head;
     this.body = request.body;
