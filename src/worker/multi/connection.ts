@@ -313,7 +313,7 @@ export class Connection implements SocketOwner, ResponseSink {
     this.#leftover = null;
     this.#refused = null;
     this.#multi.sockets.leave(this.#entry);
-    this.#multi.freeSlot(this.destination);
+    this.#multi.placer.freeSlot(this.destination);
   }
 
   #finish(transfer: Transfer): void {
@@ -330,7 +330,7 @@ export class Connection implements SocketOwner, ResponseSink {
         transfer.error = abortedByCallback('onEnd', error);
       }
     }
-    if (reusable) multi.connectionFree(this);
+    if (reusable) multi.placer.connectionFree(this);
   }
 
   #canServeAgain(transfer: Transfer): boolean {

@@ -1,8 +1,8 @@
 /**
  * Multi: libcurl's multi handle. One handle drives any number of transfers; the application owns the event loop; the handle
  * says which sockets to watch and when to wake it. This file holds the contract with the application (CONTRACT.md §2) and
- * the order of a turn; bytes are `connection.ts`'s, opening is `dial.ts`'s, who gets which connection is
- * `connection-cache.ts`'s.
+ * the order of a turn. Who gets which connection is `placer.ts`'s matter, opening one `dial.ts`'s, its bytes `connection.ts`'s;
+ * what the application is told of sockets is `socket-announcer.ts`'s, of the timer `timer-announcement.ts`'s.
  *
  * A turn is the outermost driving call (`action`, `actions`, `timeout`). Within it callbacks of transfers run as things happen;
  * sockets are announced, REMOVEd and closed, and the timer is told, when the turn ends:
@@ -16,14 +16,20 @@
 import { MultiError, TransferError } from '../../protocol/errors.ts';
 import type { Io, Socket } from '../io/io.ts';
 import { nativeIo } from '../io/native-io.ts';
-import { Connection } from './connection.ts';
-import { ConnectionCache, type Destination } from './connection-cache.ts';
-import { Dial } from './dial.ts';
+import { abortedBy } from './aborted-by.ts';
+import { Completions } from './completions.ts';
+import { ConnectionCache } from './connection-cache.ts';
+import type { Dial } from './dial.ts';
 import { Lookups } from './lookups.ts';
 import { type MultiOptions, resolveMultiOptions, type SocketCallback, type TimerCallback } from './multi-options.ts';
-import { type SocketEntry, SocketTable, WATCH_NONE, WATCH_REMOVE } from './socket-table.ts';
-import { TimerNode, type TimerOwner, TimerQueue } from './timer-queue.ts';
+import { Placer } from './placer.ts';
+import { Schedule } from './schedule.ts';
+import { SocketAnnouncer } from './socket-announcer.ts';
+import { type SocketEntry, SocketTable } from './socket-table.ts';
+import { AT_ONCE, TimerAnnouncement, timeoutMs } from './timer-announcement.ts';
+import { TimerQueue } from './timer-queue.ts';
 import { Transfer } from './transfer.ts';
+import { TransferList } from './transfer-list.ts';
 
 /** A completed transfer, as `messages()` tells it: once. */
 export interface Message {
@@ -53,24 +59,22 @@ export interface MultiStats {
   readonly bytesOut: number;
 }
 
-const NEVER = Number.POSITIVE_INFINITY;
-/** An announced expiry that means as soon as possible; no deadline is 0, because the clock is not. */
-const AT_ONCE = 0;
-
 export class Multi {
   /** @internal */ readonly io: Io;
   /** @internal Where requests are put together: a Buffer over `io.writeBuffer`. */ readonly staging: Buffer;
   /** @internal */ readonly sockets = new SocketTable();
   /** @internal */ readonly timers = new TimerQueue();
   /** @internal */ readonly cache: ConnectionCache;
+  /** @internal */ readonly placer: Placer;
   /** @internal */ readonly lookups: Lookups;
   /** Milliseconds of the multi's clock (CLOCK_MONOTONIC), read once per turn: what the timer callback's argument counts from. */
   now: number;
 
-  #socketCallback: SocketCallback | null = null;
-  #timerCallback: TimerCallback | null = null;
-  /** The expiry the application was told; NEVER: none, AT_ONCE: 0 ms. */
-  #announced = NEVER;
+  readonly #transfers = new TransferList();
+  readonly #schedule = new Schedule();
+  readonly #completions = new Completions();
+  readonly #socketAnnouncer: SocketAnnouncer;
+  readonly #timer = new TimerAnnouncement();
   /** True exactly while a driving call is under way, so also while any callback of it runs. */
   #inTurn = false;
   /** True exactly while the timer callback of `add` or `unpause` runs. */
@@ -81,23 +85,9 @@ export class Multi {
   /** What a callback that has no transfer threw: rethrown when the turn ends. */
   #rethrown: { error: unknown } | null = null;
 
-  #first: Transfer | null = null;
-  #last: Transfer | null = null;
-  /** Transfers to start or to go on with in the next turn. */
-  #scheduled: Transfer[] = [];
-  #scheduledSpare: Transfer[] = [];
-  /** Slots whose descriptors close at the end of this turn. */
-  #freedSlots: Destination[] = [];
-  #done: Transfer[] = [];
-  #doneHead = 0;
-  readonly #idleTimer: TimerNode;
-
   #added = 0;
-  #current = 0;
   #running = 0;
   #doneCount = 0;
-  #opened = 0;
-  #reused = 0;
   #bytesIn = 0;
   #bytesOut = 0;
 
@@ -108,16 +98,17 @@ export class Multi {
     const { writeBuffer } = this.io;
     this.staging = Buffer.from(writeBuffer.buffer, writeBuffer.byteOffset, writeBuffer.byteLength);
     this.cache = new ConnectionCache(cacheLimits);
+    this.placer = new Placer(this, this.cache);
+    this.#socketAnnouncer = new SocketAnnouncer(this);
     this.lookups = new Lookups(this.io, this.sockets, lookupTtlMs);
     this.now = this.io.now();
-    this.#idleTimer = new TimerNode(new IdleExpiry(this));
   }
 
   // ── What the application calls ───────────────────────────────────────────────────────────────────────────────────────
 
   /** CURLMOPT_SOCKETFUNCTION. May be installed late: what is wanted then is told from then on (rule 22). */
   socketFunction(callback: SocketCallback | null): void {
-    this.#socketCallback = callback;
+    this.#socketAnnouncer.callback = callback;
     if (callback === null) return;
     this.sockets.noteAll();
     // An application that only waits for what it is told would otherwise wait for ever.
@@ -126,8 +117,8 @@ export class Multi {
 
   /** CURLMOPT_TIMERFUNCTION. */
   timerFunction(callback: TimerCallback | null): void {
-    this.#timerCallback = callback;
-    this.#announced = NEVER;
+    this.#timer.callback = callback;
+    this.#timer.forget();
     this.#settleOutsideTurn();
   }
 
@@ -137,7 +128,7 @@ export class Multi {
    */
   add(transfer: Transfer): void {
     if (this.#closed) throw new MultiError('BAD_HANDLE');
-    if (this.#dead && this.#current > 0) throw new MultiError('ABORTED_BY_CALLBACK');
+    if (this.#dead && this.#transfers.length > 0) throw new MultiError('ABORTED_BY_CALLBACK');
     this.#dead = false;
     if (!(transfer instanceof Transfer)) throw new MultiError('BAD_FUNCTION_ARGUMENT', 'Only a Transfer can be added.');
     if (transfer.multi !== null) throw new MultiError('ADDED_ALREADY');
@@ -145,7 +136,7 @@ export class Multi {
     transfer.multi = this;
     transfer.state = 'runnable';
     if (transfer.startMs < 0) transfer.startMs = this.#inTurn ? this.now : this.io.now();
-    this.#link(transfer);
+    this.#transfers.add(transfer);
     this.#added++;
     this.#running++;
     if (transfer.timeouts.totalMs > 0) {
@@ -164,12 +155,13 @@ export class Multi {
     if (transfer.multi !== this) throw new MultiError('BAD_EASY_HANDLE');
     if (transfer.state === 'done') this.#doneCount--;
     else {
-      this.#release(transfer);
+      this.placer.release(transfer);
       this.#running--;
     }
-    this.#unlink(transfer);
+    this.#completions.drop(transfer);
+    this.#transfers.delete(transfer);
     transfer.reset();
-    if (this.#current === 0) this.#dead = false;
+    if (this.#transfers.length === 0) this.#dead = false;
     this.#settleOutsideTurn();
   }
 
@@ -196,14 +188,14 @@ export class Multi {
   timeout(): number {
     this.#beginTurn();
     // The timer was single-shot: whatever stays due is announced again (rule 27).
-    this.#announced = NEVER;
+    this.#timer.forget();
     this.#runDueTimers();
     return this.#endTurn();
   }
 
   /** Milliseconds until `timeout()` is due, rounded up; 0 now; -1 never (curl_multi_timeout). */
   getTimeout(): number {
-    return this.#timeoutMs(this.#expiry(), this.io.now());
+    return timeoutMs(this.#expiry(), this.io.now());
   }
 
   /** Ties a value to a socket until its REMOVE (rules 52, 53). Throws MultiError BAD_SOCKET. Allowed in every callback. */
@@ -222,24 +214,12 @@ export class Multi {
 
   /** The next completed transfer, or null: `messages()` without its objects. */
   nextDone(): Transfer | null {
-    while (this.#doneHead < this.#done.length) {
-      const transfer = this.#done[this.#doneHead++] as Transfer;
-      if (this.#doneHead === this.#done.length) {
-        this.#done.length = 0;
-        this.#doneHead = 0;
-      }
-      if (!transfer.unread || transfer.multi !== this) continue;
-      transfer.unread = false;
-      return transfer;
-    }
-    return null;
+    return this.#completions.next();
   }
 
   /** All added transfers (curl_multi_get_handles). */
   transfers(): Transfer[] {
-    const all: Transfer[] = [];
-    for (let transfer = this.#first; transfer !== null; transfer = transfer.next) all.push(transfer);
-    return all;
+    return this.#transfers.toArray();
   }
 
   get running(): number {
@@ -249,14 +229,14 @@ export class Multi {
   stats(): MultiStats {
     return {
       added: this.#added,
-      current: this.#current,
+      current: this.#transfers.length,
       running: this.#running - this.cache.queuedCount,
       pending: this.cache.queuedCount,
       done: this.#doneCount,
       connections: this.cache.openCount,
       idle: this.cache.idleCount,
-      opened: this.#opened,
-      reused: this.#reused,
+      opened: this.placer.opened,
+      reused: this.placer.reused,
       bytesIn: this.#bytesIn,
       bytesOut: this.#bytesOut,
     };
@@ -267,10 +247,10 @@ export class Multi {
     if (this.#closed) return;
     if (this.#inTurn || this.#inTimerCallback) throw new MultiError('RECURSIVE_API_CALL');
     this.#beginTurn();
-    for (let transfer = this.#first; transfer !== null; transfer = this.#first) this.remove(transfer);
-    for (let idle = this.cache.oldestIdle; idle !== null; idle = this.cache.oldestIdle) this.closeIdle(idle);
+    const all = this.#transfers;
+    for (let transfer = all.first; transfer !== null; transfer = all.first) this.remove(transfer);
+    this.placer.closeAllIdle();
     this.lookups.leave();
-    this.timers.cancel(this.#idleTimer);
     // Whatever the callbacks do now, it is closed.
     this.#closed = true;
     try {
@@ -284,10 +264,7 @@ export class Multi {
 
   /** @internal The transfer has something to do that no socket event will tell. */
   schedule(transfer: Transfer): void {
-    if (!transfer.scheduled) {
-      transfer.scheduled = true;
-      this.#scheduled.push(transfer);
-    }
+    this.#schedule.add(transfer);
     this.#settleOutsideTurn();
   }
 
@@ -313,15 +290,14 @@ export class Multi {
     // A callback of its own may have removed it.
     if (transfer.multi !== this) return;
     transfer.state = 'done';
-    transfer.unread = true;
     this.#running--;
     this.#doneCount++;
-    this.#done.push(transfer);
+    this.#completions.add(transfer);
   }
 
   /** @internal Ends a transfer wherever it is. */
   fail(transfer: Transfer, error: TransferError): void {
-    this.#release(transfer);
+    this.placer.release(transfer);
     this.complete(transfer, error);
   }
 
@@ -335,25 +311,9 @@ export class Multi {
     this.schedule(transfer);
   }
 
-  /** @internal A connection has done its work. */
-  connectionFree(connection: Connection): void {
-    const next = this.cache.give(connection, this.now);
-    if (next === 'close') connection.close();
-    else if (next !== 'idle') this.#begin(connection, next);
-    else {
-      connection.state = 'idle';
-      this.#closeExcess();
-    }
-  }
-
   /** @internal */
   dialSucceeded(dial: Dial, entry: SocketEntry): void {
-    const { transfer, destination } = dial;
-    transfer.dial = null;
-    transfer.connectUs = transfer.since(this.now);
-    transfer.tlsUs = transfer.connectUs;
-    this.#opened++;
-    this.#begin(new Connection(this, destination, entry, transfer.limits), transfer);
+    this.placer.dialSucceeded(dial, entry);
   }
 
   /** @internal */
@@ -361,20 +321,25 @@ export class Multi {
     this.fail(dial.transfer, error);
   }
 
-  /** @internal The descriptor that held the destination's slot closes at the end of this turn. */
-  freeSlot(destination: Destination): void {
-    this.#freedSlots.push(destination);
+  /** @internal A callback answered -1 (rule 48). */
+  die(): void {
+    this.#dead = true;
   }
 
-  /** @internal */
-  closeIdle(connection: Connection): void {
-    this.cache.removeIdle(connection);
-    connection.close();
+  /** @internal A callback that has no transfer threw: the driving call throws it when its turn has ended. */
+  rethrowLater(error: unknown): void {
+    this.#rethrown ??= { error };
   }
 
-  /** @internal Idle connections have a common clock. */
-  expireIdle(): void {
-    this.#closeExcess();
+  /** @internal An engine bug fails one transfer, not the multi. Without a transfer there is nobody to tell but the driver. */
+  engineFault(transfer: Transfer | null, cause: unknown): void {
+    if (transfer === null || transfer.multi !== this || transfer.state === 'done') {
+      this.rethrowLater(cause);
+      return;
+    }
+    const { phase } = transfer;
+    const sentence = 'An assumption of the engine did not hold; please report this with its cause.';
+    this.fail(transfer, new TransferError('INTERNAL', sentence, { cause, phase }));
   }
 
   // ── The turn ─────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -403,21 +368,16 @@ export class Multi {
   /** Tells and closes sockets and hands on what they held, until nothing of this is left to do. */
   #settle(): void {
     for (;;) {
-      if (!this.sockets.hasChanged && this.#freedSlots.length === 0) {
-        // Rule 68: who waits only because of the total gets the place of an idle connection.
-        const sacrifice = this.cache.sacrifice();
-        if (sacrifice === null) return;
-        this.closeIdle(sacrifice);
-      }
-      this.#tellSockets();
-      this.#fillFreedSlots();
+      if (!this.sockets.hasChanged && !this.placer.hasFreedSlots && !this.placer.sacrifice()) return;
+      this.#socketAnnouncer.tellChanges();
+      this.placer.fillFreedSlots();
       if (this.#dead) this.#failAll();
     }
   }
 
   get #isUnsettled(): boolean {
-    if (this.sockets.hasChanged || this.#freedSlots.length > 0) return true;
-    return !this.#dead && this.#expiry() !== this.#announced;
+    if (this.sockets.hasChanged || this.placer.hasFreedSlots) return true;
+    return !this.#dead && this.#timer.isNews(this.#expiry());
   }
 
   #rethrow(): void {
@@ -434,25 +394,8 @@ export class Multi {
     try {
       owner.onSocketEvents(events);
     } catch (error) {
-      this.#engineFault(owner.transfer, error);
+      this.engineFault(owner.transfer, error);
     }
-  }
-
-  /** An engine bug fails one transfer, not the multi. Without a transfer there is nobody to tell but the driver. */
-  #engineFault(transfer: Transfer | null, error: unknown): void {
-    if (transfer === null || transfer.multi !== this || transfer.state === 'done') {
-      this.#rethrown ??= { error };
-      return;
-    }
-    const internal = new TransferError(
-      'INTERNAL',
-      'An assumption of the engine did not hold; please report this with its cause.',
-      {
-        cause: error,
-        phase: transfer.phase,
-      },
-    );
-    this.fail(transfer, internal);
   }
 
   #runDueTimers(): void {
@@ -463,156 +406,48 @@ export class Multi {
 
   /** One pass: what is scheduled meanwhile waits for the next turn, for which the timer asks (rule 34). */
   #runScheduled(): void {
-    const scheduled = this.#scheduled;
-    if (scheduled.length === 0) return;
-    this.#scheduled = this.#scheduledSpare;
+    if (this.#schedule.isEmpty) return;
+    const scheduled = this.#schedule.takeAll();
     for (let index = 0; index < scheduled.length; index++) {
       const transfer = scheduled[index] as Transfer;
       // Removed meanwhile, perhaps added to another multi.
       if (transfer.multi !== this || !transfer.scheduled) continue;
       transfer.scheduled = false;
       try {
-        if (transfer.state === 'runnable') this.#start(transfer);
+        if (transfer.state === 'runnable') this.placer.start(transfer);
         else {
           transfer.connection?.continueUpload();
           transfer.connection?.resume();
         }
       } catch (error) {
-        this.#engineFault(transfer, error);
+        this.engineFault(transfer, error);
       }
     }
     scheduled.length = 0;
-    this.#scheduledSpare = scheduled;
-  }
-
-  #start(transfer: Transfer): void {
-    const { cache } = this;
-    const destination = this.#destinationOf(transfer);
-    for (let old = cache.outlived(destination, this.now); old !== null; old = cache.outlived(destination, this.now)) {
-      this.closeIdle(old);
-    }
-    const placement = cache.place(transfer, destination, this.now);
-    if (placement === 'dial') this.#dial(transfer, destination);
-    else if (placement === 'queue') this.#queue(transfer, destination);
-    else if (placement === 'queue-full') this.fail(transfer, this.#queueFull(destination));
-    else this.#begin(placement, transfer);
-  }
-
-  #destinationOf(transfer: Transfer): Destination {
-    const destination = this.cache.destinationOf(transfer.origin);
-    if (transfer.hostConnections > 0) destination.limit = transfer.hostConnections;
-    return destination;
-  }
-
-  #dial(transfer: Transfer, destination: Destination): void {
-    transfer.queuedUs = transfer.since(this.now);
-    transfer.state = 'dialing';
-    this.cache.slotTaken(destination);
-    transfer.startPhaseClock(this, this.now, transfer.timeouts.connectMs);
-    const dial = new Dial(this, transfer, destination);
-    transfer.dial = dial;
-    dial.start();
-  }
-
-  #queue(transfer: Transfer, destination: Destination): void {
-    transfer.state = 'queued';
-    transfer.queuedAtMs = this.now;
-    transfer.startPhaseClock(this, this.now, transfer.timeouts.queueMs);
-    this.cache.enqueue(transfer, destination);
-    // It must have a fresh one where its own host's limit is reached; the total's limit is seen to when the turn ends.
-    if (!destination.hasRoom && destination.idleHead !== null) this.closeIdle(destination.idleHead);
-  }
-
-  #begin(connection: Connection, transfer: Transfer): void {
-    if (connection.uses > 0) {
-      this.#reused++;
-      const us = transfer.since(this.now);
-      transfer.queuedUs = us;
-      transfer.dnsUs = us;
-      transfer.connectUs = us;
-      transfer.tlsUs = us;
-    }
-    connection.begin(transfer);
-  }
-
-  /** Tells the application what changed, then closes what is leaving: REMOVE comes before the close (rule 16). */
-  #tellSockets(): void {
-    const changed = this.sockets.takeChanged();
-    for (let index = 0; index < changed.length; index++) {
-      const entry = changed[index] as SocketEntry;
-      entry.changed = false;
-      // A callback that throws makes the socket leave; its REMOVE is still to be told then, in the next pass.
-      const { leaving } = entry;
-      if (entry.wanted !== entry.told) this.#tellSocket(entry);
-      if (!leaving) continue;
-      this.sockets.delete(entry);
-      if (entry.owned) this.io.close(entry.socket);
-    }
-  }
-
-  #tellSocket(entry: SocketEntry): void {
-    entry.told = entry.wanted;
-    const what = entry.wanted === WATCH_NONE ? WATCH_REMOVE : entry.wanted;
-    const { transfer } = entry.owner;
-    if (this.#socketCallback !== null) {
-      try {
-        if (this.#socketCallback(transfer, entry.socket, what, entry.data) === -1) this.#dead = true;
-      } catch (error) {
-        if (transfer === null) this.#rethrown ??= { error };
-        else this.fail(transfer, TransferError.is(error) ? error : abortedBy('socket callback', error));
-      }
-    }
-    if (what === WATCH_REMOVE) entry.data = undefined;
-  }
-
-  #fillFreedSlots(): void {
-    for (let index = 0; index < this.#freedSlots.length; index++) {
-      const next = this.cache.slotFreed(this.#freedSlots[index] as Destination);
-      if (next === null) continue;
-      try {
-        this.#dial(next, this.#destinationOf(next));
-      } catch (error) {
-        this.#engineFault(next, error);
-      }
-    }
-    this.#freedSlots.length = 0;
   }
 
   #failAll(): void {
-    for (let transfer = this.#first; transfer !== null; transfer = transfer.next) {
-      if (transfer.state !== 'done') this.fail(transfer, abortedBy('multi callback', undefined));
+    for (let transfer = this.#transfers.first; transfer !== null; transfer = transfer.next) {
+      if (transfer.state !== 'done') this.fail(transfer, abortedBy('A multi callback', undefined));
     }
-    for (let idle = this.cache.oldestIdle; idle !== null; idle = this.cache.oldestIdle) this.closeIdle(idle);
-  }
-
-  #closeExcess(): void {
-    for (let idle = this.cache.excess(this.now); idle !== null; idle = this.cache.excess(this.now))
-      this.closeIdle(idle);
-    if (this.#idleTimer.index < 0) this.timers.set(this.#idleTimer, this.cache.nextExpiry);
+    this.placer.closeAllIdle();
   }
 
   // ── The timer ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
   #expiry(): number {
-    return this.#scheduled.length > 0 ? AT_ONCE : this.timers.nearest;
-  }
-
-  #timeoutMs(expiry: number, now: number): number {
-    if (expiry === NEVER) return -1;
-    return expiry <= now ? 0 : Math.ceil(expiry - now);
+    return this.#schedule.isEmpty ? this.timers.nearest : AT_ONCE;
   }
 
   /** Tells the application only when the expiry itself changed (rule 26). */
   #announceTimer(): void {
     const expiry = this.#expiry();
-    if (expiry === this.#announced || this.#dead) return;
-    this.#announced = expiry;
-    if (this.#timerCallback === null) return;
+    if (this.#dead || !this.#timer.isNews(expiry)) return;
     this.readClock();
     try {
-      if (this.#timerCallback(this.#timeoutMs(expiry, this.now)) === -1) this.#dead = true;
+      if (this.#timer.tell(expiry, this.now) === -1) this.die();
     } catch (error) {
-      this.#rethrown ??= { error };
+      this.rethrowLater(error);
     }
   }
 
@@ -620,7 +455,7 @@ export class Multi {
   #settleOutsideTurn(): void {
     if (this.#inTurn || this.#inTimerCallback) return;
     do {
-      if (this.sockets.hasChanged || this.#freedSlots.length > 0) {
+      if (this.sockets.hasChanged || this.placer.hasFreedSlots) {
         // Sockets of a removed transfer leave now; what is scheduled waits for a driving call (rule 3).
         this.#beginTurn();
         this.#settle();
@@ -632,71 +467,4 @@ export class Multi {
     } while (this.#isUnsettled);
     this.#rethrow();
   }
-
-  // ── Book-keeping ─────────────────────────────────────────────────────────────────────────────────────────────────────
-
-  /** Takes a transfer away from whatever serves it. */
-  #release(transfer: Transfer): void {
-    if (transfer.state === 'queued') this.cache.dequeue(transfer, this.cache.destinationOf(transfer.origin));
-    const { dial, connection } = transfer;
-    if (dial !== null) {
-      dial.cancel();
-      transfer.dial = null;
-      this.freeSlot(dial.destination);
-    }
-    transfer.stopClocks(this);
-    transfer.connection = null;
-    connection?.abandon();
-  }
-
-  #queueFull(destination: Destination): TransferError {
-    const { queueLength } = this.cache.limits;
-    return new TransferError(
-      'QUEUE_FULL',
-      `${queueLength} transfers wait for a connection already, so none to ${destination.origin.text} can be added; start fewer at a time or raise connections.queueLength.`,
-      { limit: 'connections.queueLength', phase: 'queue' },
-    );
-  }
-
-  #link(transfer: Transfer): void {
-    transfer.previous = this.#last;
-    transfer.next = null;
-    if (this.#last === null) this.#first = transfer;
-    else this.#last.next = transfer;
-    this.#last = transfer;
-    this.#current++;
-  }
-
-  #unlink(transfer: Transfer): void {
-    const { previous, next } = transfer;
-    if (previous === null) this.#first = next;
-    else previous.next = next;
-    if (next === null) this.#last = previous;
-    else next.previous = previous;
-    transfer.previous = null;
-    transfer.next = null;
-    this.#current--;
-  }
-}
-
-class IdleExpiry implements TimerOwner {
-  readonly #multi: Multi;
-
-  constructor(multi: Multi) {
-    this.#multi = multi;
-  }
-
-  onTimer(): void {
-    this.#multi.expireIdle();
-  }
-}
-
-function abortedBy(who: string, error: unknown): TransferError {
-  return new TransferError(
-    'ABORTED_BY_CALLBACK',
-    `A ${who} ${error === undefined ? 'ended the multi handle' : 'threw'}.`,
-    {
-      cause: error,
-    },
-  );
 }

@@ -113,7 +113,7 @@ export class Transfer {
   /** @internal Set in 'sending', 'waiting' and 'body'. */ connection: Connection | null = null;
   /** @internal */ readonly freshConnect: boolean;
   /** @internal */ retried = false;
-  /** @internal True exactly when its completion was announced and not yet read. */ unread = false;
+  /** @internal Where its unread message waits; -1: it has none. See completions.ts. */ messagePlace = -1;
   /** @internal */ paused = false;
   /** @internal Where a body of known length is received; null: through `onData`. */ target: Uint8Array | null = null;
   /** @internal */ targetOffset = 0;
@@ -278,7 +278,6 @@ export class Transfer {
     this.dial = null;
     this.connection = null;
     this.scheduled = false;
-    this.unread = false;
     this.paused = false;
     this.startMs = -1;
   }

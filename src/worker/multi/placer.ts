@@ -1,0 +1,183 @@
+/**
+ * Gives every transfer its connection: does what `connection-cache.ts` plans. Starts transfers, dials, lets them wait, hands a
+ * freed connection or slot to the next, closes idle connections that are too many or too old.
+ *
+ * A slot is freed when its descriptor closes, which is at the end of a turn: `freeSlot` notes it, `fillFreedSlots` hands it on.
+ */
+
+import { TransferError } from '../../protocol/errors.ts';
+import { Connection } from './connection.ts';
+import type { ConnectionCache, Destination } from './connection-cache.ts';
+import { Dial } from './dial.ts';
+import type { Multi } from './multi.ts';
+import type { SocketEntry } from './socket-table.ts';
+import { TimerNode, type TimerOwner } from './timer-queue.ts';
+import type { Transfer } from './transfer.ts';
+
+export class Placer implements TimerOwner {
+  /** Connections ever opened. */
+  opened = 0;
+  /** Transfers begun on a connection that had served others. */
+  reused = 0;
+  readonly #multi: Multi;
+  readonly #cache: ConnectionCache;
+  /** Slots whose descriptors close at the end of this turn. */
+  readonly #freedSlots: Destination[] = [];
+  /** Idle connections have a common clock. */
+  readonly #idleTimer = new TimerNode(this);
+
+  constructor(multi: Multi, cache: ConnectionCache) {
+    this.#multi = multi;
+    this.#cache = cache;
+  }
+
+  /** A transfer in its first turn. */
+  start(transfer: Transfer): void {
+    const { now } = this.#multi;
+    const cache = this.#cache;
+    const destination = this.#destinationOf(transfer);
+    for (let old = cache.outlived(destination, now); old !== null; old = cache.outlived(destination, now)) {
+      this.closeIdle(old);
+    }
+    const placement = cache.place(transfer, destination, now);
+    if (placement === 'dial') this.#dial(transfer, destination);
+    else if (placement === 'queue') this.#queue(transfer, destination);
+    else if (placement === 'queue-full') this.#multi.fail(transfer, this.#queueFull(destination));
+    else this.#begin(placement, transfer);
+  }
+
+  /** Takes a transfer away from whatever serves it. */
+  release(transfer: Transfer): void {
+    if (transfer.state === 'queued') this.#cache.dequeue(transfer, this.#cache.destinationOf(transfer.origin));
+    const { dial, connection } = transfer;
+    if (dial !== null) {
+      dial.cancel();
+      transfer.dial = null;
+      this.freeSlot(dial.destination);
+    }
+    transfer.stopClocks(this.#multi);
+    transfer.connection = null;
+    connection?.abandon();
+  }
+
+  dialSucceeded(dial: Dial, entry: SocketEntry): void {
+    const { transfer, destination } = dial;
+    transfer.dial = null;
+    transfer.connectUs = transfer.since(this.#multi.now);
+    transfer.tlsUs = transfer.connectUs;
+    this.opened++;
+    this.#begin(new Connection(this.#multi, destination, entry, transfer.limits), transfer);
+  }
+
+  /** A connection has done its work. */
+  connectionFree(connection: Connection): void {
+    const next = this.#cache.give(connection, this.#multi.now);
+    if (next === 'close') connection.close();
+    else if (next !== 'idle') this.#begin(connection, next);
+    else {
+      connection.state = 'idle';
+      this.closeExcess();
+    }
+  }
+
+  /** The descriptor that held the destination's slot closes at the end of this turn. */
+  freeSlot(destination: Destination): void {
+    this.#freedSlots.push(destination);
+  }
+
+  get hasFreedSlots(): boolean {
+    return this.#freedSlots.length > 0;
+  }
+
+  /** The descriptors behind them are closed: who waits dials. */
+  fillFreedSlots(): void {
+    const freed = this.#freedSlots;
+    for (let index = 0; index < freed.length; index++) {
+      const next = this.#cache.slotFreed(freed[index] as Destination);
+      if (next === null) continue;
+      try {
+        this.#dial(next, this.#destinationOf(next));
+      } catch (error) {
+        this.#multi.engineFault(next, error);
+      }
+    }
+    freed.length = 0;
+  }
+
+  /** Rule 68: who waits only because of the total gets the place of an idle connection. False: nobody does. */
+  sacrifice(): boolean {
+    const idle = this.#cache.sacrifice();
+    if (idle === null) return false;
+    this.closeIdle(idle);
+    return true;
+  }
+
+  closeIdle(connection: Connection): void {
+    this.#cache.removeIdle(connection);
+    connection.close();
+  }
+
+  closeExcess(): void {
+    const { now, timers } = this.#multi;
+    for (let idle = this.#cache.excess(now); idle !== null; idle = this.#cache.excess(now)) this.closeIdle(idle);
+    if (this.#idleTimer.index < 0) timers.set(this.#idleTimer, this.#cache.nextExpiry);
+  }
+
+  closeAllIdle(): void {
+    for (let idle = this.#cache.oldestIdle; idle !== null; idle = this.#cache.oldestIdle) this.closeIdle(idle);
+    this.#multi.timers.cancel(this.#idleTimer);
+  }
+
+  /** An idle connection may have been idle too long (TimerOwner). */
+  onTimer(): void {
+    this.closeExcess();
+  }
+
+  #destinationOf(transfer: Transfer): Destination {
+    const destination = this.#cache.destinationOf(transfer.origin);
+    if (transfer.hostConnections > 0) destination.limit = transfer.hostConnections;
+    return destination;
+  }
+
+  #dial(transfer: Transfer, destination: Destination): void {
+    const multi = this.#multi;
+    transfer.queuedUs = transfer.since(multi.now);
+    transfer.state = 'dialing';
+    this.#cache.slotTaken(destination);
+    transfer.startPhaseClock(multi, multi.now, transfer.timeouts.connectMs);
+    const dial = new Dial(multi, transfer, destination);
+    transfer.dial = dial;
+    dial.start();
+  }
+
+  #queue(transfer: Transfer, destination: Destination): void {
+    const { now } = this.#multi;
+    transfer.state = 'queued';
+    transfer.queuedAtMs = now;
+    transfer.startPhaseClock(this.#multi, now, transfer.timeouts.queueMs);
+    this.#cache.enqueue(transfer, destination);
+    // It must have a fresh one where its own host's limit is reached; the total's limit is seen to when the turn ends.
+    if (!destination.hasRoom && destination.idleHead !== null) this.closeIdle(destination.idleHead);
+  }
+
+  #begin(connection: Connection, transfer: Transfer): void {
+    if (connection.uses > 0) {
+      this.reused++;
+      const us = transfer.since(this.#multi.now);
+      transfer.queuedUs = us;
+      transfer.dnsUs = us;
+      transfer.connectUs = us;
+      transfer.tlsUs = us;
+    }
+    connection.begin(transfer);
+  }
+
+  #queueFull(destination: Destination): TransferError {
+    const { queueLength } = this.#cache.limits;
+    return new TransferError(
+      'QUEUE_FULL',
+      `${queueLength} transfers wait for a connection already, so none to ${destination.origin.text} can be added; start fewer at a time or raise connections.queueLength.`,
+      { limit: 'connections.queueLength', phase: 'queue' },
+    );
+  }
+}
