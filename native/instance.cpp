@@ -61,6 +61,12 @@ int Instance::close_socket(int descriptor) {
   return ::close(descriptor) == 0 || errno == EINTR ? 0 : -errno;
 }
 
+int Instance::release_socket(int descriptor) {
+  if (!owns_socket(descriptor)) return -EBADF;
+  disown(descriptor);
+  return 0;
+}
+
 Poller* Instance::poller(int descriptor) const {
   const auto found = pollers_.find(descriptor);
   return found == pollers_.end() ? nullptr : found->second.get();

@@ -46,10 +46,11 @@ class Instance {
 
   napi_env env() const { return env_; }
 
-  // Sockets. A descriptor that this environment did not open is never read, written, watched or closed by it.
+  // Sockets. A descriptor that this environment neither opened nor adopted is never read, written, watched or closed by it.
   void adopt_socket(int descriptor) { adopt(descriptor, Kind::kSocket); }
   bool owns_socket(int descriptor) const { return kind_of(descriptor) == Kind::kSocket; }
   int close_socket(int descriptor);
+  int release_socket(int descriptor);
 
   // What a poller may watch: sockets and the eventfds of resolvers.
   bool owns_watchable(int descriptor) const { return kind_of(descriptor) != Kind::kNone; }

@@ -1,6 +1,7 @@
 // See socket.h.
 #include "socket.h"
 
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/socket.h>
@@ -48,6 +49,69 @@ static bool read_text(napi_env env, napi_value value, std::string& text) {
   if (napi_get_value_string_utf8(env, value, nullptr, 0, &bytes) != napi_ok) return false;
   text.resize(bytes);
   return napi_get_value_string_utf8(env, value, text.data(), bytes + 1, &bytes) == napi_ok;
+}
+
+// The local address, and port 0 or a port. With port 0 the kernel picks the port when it connects, when it knows the peer too:
+// then one local address has its 28,000 ports once per peer, not once altogether.
+static napi_value socket_bind(napi_env env, napi_callback_info info) {
+  Call<4> call(env, info);
+  const int descriptor = call.integer(0);
+  if (!call.instance().owns_socket(descriptor)) return call.answer(-EBADF);
+  std::string text;
+  if (!read_text(env, call.value(2), text)) return call.answer(-EINVAL);
+  const int port = call.integer(3);
+  Address address;
+  const int parsed = address_parse(call.integer(1), text, port, address);
+  if (parsed != 0) return call.answer(parsed);
+  if (port == 0) {
+    const int on = 1;
+    setsockopt(descriptor, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &on, sizeof on);
+  }
+  const int result = ::bind(descriptor, reinterpret_cast<sockaddr*>(&address.storage), address.length);
+  return call.answer(result == 0 ? 0 : -errno);
+}
+
+static int set_option(int descriptor, int level, int name, int value) {
+  return setsockopt(descriptor, level, name, &value, sizeof value) == 0 ? 0 : -errno;
+}
+
+// TCP_NODELAY, and probes after so many idle seconds, so often, so many; 0 idle seconds: no probes.
+static napi_value socket_set_tcp_options(napi_env env, napi_callback_info info) {
+  Call<5> call(env, info);
+  const int descriptor = call.integer(0);
+  if (!call.instance().owns_socket(descriptor)) return call.answer(-EBADF);
+  bool no_delay = false;
+  if (napi_get_value_bool(env, call.value(1), &no_delay) != napi_ok) return call.answer(-EINVAL);
+  const int idle_seconds = call.integer(2);
+  int result = set_option(descriptor, IPPROTO_TCP, TCP_NODELAY, no_delay ? 1 : 0);
+  if (result == 0) result = set_option(descriptor, SOL_SOCKET, SO_KEEPALIVE, idle_seconds == 0 ? 0 : 1);
+  if (idle_seconds == 0) return call.answer(result);
+  if (result == 0) result = set_option(descriptor, IPPROTO_TCP, TCP_KEEPIDLE, idle_seconds);
+  if (result == 0) result = set_option(descriptor, IPPROTO_TCP, TCP_KEEPINTVL, call.integer(3));
+  if (result == 0) result = set_option(descriptor, IPPROTO_TCP, TCP_KEEPCNT, call.integer(4));
+  return call.answer(result);
+}
+
+// Takes over a stream socket that was made elsewhere in this process: from here on this environment may use and close it.
+static napi_value socket_adopt(napi_env env, napi_callback_info info) {
+  Call<1> call(env, info);
+  const int descriptor = call.integer(0);
+  if (descriptor < 0) return call.answer(-EBADF);
+  if (call.instance().owns_watchable(descriptor)) return call.answer(-EEXIST);
+  int type = 0;
+  socklen_t type_bytes = sizeof type;
+  if (getsockopt(descriptor, SOL_SOCKET, SO_TYPE, &type, &type_bytes) != 0) return call.answer(-errno);
+  if (type != SOCK_STREAM) return call.answer(-EPROTOTYPE);
+  const int flags = fcntl(descriptor, F_GETFL);
+  if (flags < 0 || fcntl(descriptor, F_SETFL, flags | O_NONBLOCK) != 0) return call.answer(-errno);
+  call.instance().adopt_socket(descriptor);
+  return call.answer(0);
+}
+
+// Gives a socket up without closing it: the opposite of adopt.
+static napi_value socket_release(napi_env env, napi_callback_info info) {
+  Call<1> call(env, info);
+  return call.answer(call.instance().release_socket(call.integer(0)));
 }
 
 static napi_value socket_connect(napi_env env, napi_callback_info info) {
@@ -179,6 +243,10 @@ void socket_register(Instance& instance, Napi::Object exports) {
   };
   hot("now", socket_now);
   hot("open", socket_open);
+  hot("bind", socket_bind);
+  hot("setTcpOptions", socket_set_tcp_options);
+  hot("adopt", socket_adopt);
+  hot("release", socket_release);
   hot("connect", socket_connect);
   hot("connectResult", socket_connect_result);
   hot("read", socket_read);

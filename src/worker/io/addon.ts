@@ -14,6 +14,10 @@ export interface Addon {
   now(): number;
   open(family: AddressFamily): number;
   connect(socket: number, family: AddressFamily, address: string, port: number): number;
+  bind(socket: number, family: AddressFamily, address: string, port: number): number;
+  setTcpOptions(socket: number, noDelay: boolean, idleSeconds: number, intervalSeconds: number, probes: number): number;
+  adopt(descriptor: number): number;
+  release(socket: number): number;
   connectResult(socket: number): number;
   read(socket: number): number;
   readInto(socket: number, target: Uint8Array, offset: number, length: number): number;

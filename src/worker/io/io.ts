@@ -22,6 +22,21 @@ export interface Io {
 
   /** A non-blocking, close-on-exec stream socket with TCP_NODELAY, or `-errno`. */
   open(family: AddressFamily): Socket | number;
+  /**
+   * Binds to a local address before `connect`. With port 0 the port is picked when connecting, so that an address has all its
+   * ports once per peer. 0; -EADDRNOTAVAIL: no address of this machine; -EADDRINUSE: that port is taken. Called only where a
+   * route names local addresses or ports.
+   */
+  bind(socket: Socket, family: AddressFamily, address: string, port: number): number;
+  /** `idleSeconds` 0: no keep-alive probes. 0 or -errno. Called only where a route's options are not `open`'s. */
+  setTcpOptions(socket: Socket, noDelay: boolean, idleSeconds: number, intervalSeconds: number, probes: number): number;
+  /**
+   * Takes over a stream socket that the application made (its `openSocket` hook): made non-blocking, used and closed like one that
+   * `open` made. 0; -EEXIST: it is one already; -ENOTSOCK, -EPROTOTYPE, -EBADF: it cannot be.
+   */
+  adopt(descriptor: number): number;
+  /** Gives a socket up, open, to the application, which closes it (its `closeSocket` hook). 0 or -EBADF. */
+  release(socket: Socket): number;
   /** Starts to connect to a numeric address (or a unix path; `port` is then ignored). 0 when connected at once, -EINPROGRESS (-115) usually. */
   connect(socket: Socket, family: AddressFamily, address: string, port: number): number;
   /** After a connecting socket became writable: 0 connected, -EINPROGRESS not yet (a stale event), else why it failed. */
@@ -34,7 +49,7 @@ export interface Io {
   write(socket: Socket, offset: number, length: number): number;
   /** As `write`, from `source`. */
   writeFrom(socket: Socket, source: Uint8Array, offset: number, length: number): number;
-  /** Closes a socket that `open` made; -EBADF for any other descriptor, which stays untouched. */
+  /** Closes a socket that `open` made or `adopt` took; -EBADF for any other descriptor, which stays untouched. */
   close(socket: Socket): number;
   /** The peer's address as text, `127.0.0.1:8080` or `[::1]:8080`; the path of a unix socket; empty when not connected. */
   remoteAddress(socket: Socket): string;
