@@ -561,9 +561,12 @@ export class ResponseParser {
       case CONNECTION:
         this.#connection |= readConnection(bytes, start, end);
         break;
-      case KEEP_ALIVE:
-        this.keepAliveTimeoutS = readKeepAliveTimeout(bytes, start, end);
+      case KEEP_ALIVE: {
+        // Of several field lines the shortest time counts; one that tells none takes none back.
+        const toldS = readKeepAliveTimeout(bytes, start, end);
+        if (toldS >= 0 && (this.keepAliveTimeoutS < 0 || toldS < this.keepAliveTimeoutS)) this.keepAliveTimeoutS = toldS;
         break;
+      }
     }
     this.#field = NOT_FRAMING;
   }

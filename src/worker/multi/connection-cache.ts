@@ -8,11 +8,17 @@
  *        │                                                │ also in one list over all, oldest first: expiry, eviction
  *        └─────── queue: first come, first served ──> Transfer <──> Transfer
  *
+ * Idle connections expire in the order of that one list, because all are kept for the same time; those whose server announced
+ * a shorter one (Keep-Alive: timeout) have a clock of their own (`connection.ts`). Whichever is first, age is looked at again
+ * when one is taken.
+ *
  * Plans only: it opens and closes nothing. `place` and `give` say what to do, the multi does it.
  */
 
-import type { Origin } from '../../protocol/origin.ts';
 import type { Connection } from './connection.ts';
+import { Destination } from './destination.ts';
+import { firstDifference, matchKeyOf } from './match-key.ts';
+import type { Route } from './route.ts';
 import type { Transfer } from './transfer.ts';
 
 export interface CacheLimits {
@@ -30,137 +36,154 @@ export interface CacheLimits {
   lifetimeMs: number;
 }
 
-/** One place that connections lead to. */
-export class Destination {
-  readonly origin: Origin;
-  /** Connections and dials under way, those being closed included: what the limits count. */
-  open = 0;
-  /** Its own limit; 0: none. */
-  limit: number;
-  /** Most recently used idle connection. */
-  idleHead: Connection | null = null;
-  queueHead: Transfer | null = null;
-  queueTail: Transfer | null = null;
-  /** True exactly while it stands in the list of destinations that wait for a slot of the total. */
-  starving = false;
-
-  constructor(origin: Origin, limit: number) {
-    this.origin = origin;
-    this.limit = limit;
-  }
-
-  get hasRoom(): boolean {
-    return this.limit === 0 || this.open < this.limit;
-  }
-}
-
-/** What to do with a transfer: use this connection, open one, or let it wait (first closing `evict` if there is one). */
+/** What to do with a transfer: use this connection, open one, or let it wait. */
 export type Placement = Connection | 'dial' | 'queue' | 'queue-full';
 
 /** How much longer a transfer of another destination may have waited before a freed connection is given up for it. */
 const STARVATION_MS = 1_000;
 
 export class ConnectionCache {
+  /** May be changed at any time; `limitsChanged` says what follows from it. */
   readonly limits: CacheLimits;
-  readonly #destinations = new Map<string, Destination>();
-  /** Destinations with waiting transfers that the total limit alone keeps from dialing, in the order they came. */
-  #starving: Destination[] = [];
-  /** All idle connections, longest idle first. */
-  #oldest: Connection | null = null;
-  #newest: Connection | null = null;
+  /** Connections of an earlier generation finish what they do and are not used again; see `renew`. */
+  generation = 0;
   idleCount = 0;
   openCount = 0;
   queuedCount = 0;
+  readonly #destinations = new Map<string, Destination>();
+  /** Destinations with waiting transfers that the total limit alone keeps from dialing, in the order in which they are served. */
+  #starvingHead: Destination | null = null;
+  #starvingTail: Destination | null = null;
+  /** All idle connections, by when they came to rest. */
+  #oldest: Connection | null = null;
+  #newest: Connection | null = null;
 
   constructor(limits: CacheLimits) {
     this.limits = limits;
   }
 
-  destinationOf(origin: Origin): Destination {
-    let destination = this.#destinations.get(origin.text);
-    if (destination === undefined) {
-      destination = new Destination(origin, this.limits.maxHostConnections);
-      this.#destinations.set(origin.text, destination);
+  get destinationCount(): number {
+    return this.#destinations.size;
+  }
+
+  get oldestIdle(): Connection | null {
+    return this.#oldest;
+  }
+
+  /** `share`: how many connections it may have, when not what the limits say; 0: what they say. */
+  destinationOf(route: Route, share: number): Destination {
+    const remembered = route.destination;
+    const destination = remembered?.known && remembered.cache === this ? remembered : this.#look(route);
+    if (share > 0 && share !== destination.share) {
+      destination.share = share;
+      this.#noteStarving(destination);
     }
     return destination;
   }
 
+  // ── Placing a transfer ───────────────────────────────────────────────────────────────────────────────────────────────
+
+  /** An idle connection of the destination that is too old to be used again; the caller closes it and asks again. */
+  outlived(destination: Destination, now: number): Connection | null {
+    const connection = destination.idleNewest;
+    return connection === null || this.#isYoungEnough(connection, now) ? null : connection;
+  }
+
   /** Finds the transfer its place. A returned connection is idle no more. */
   place(transfer: Transfer, destination: Destination, now: number): Placement {
-    if (!transfer.mustBeFresh) {
-      const idle = this.#takeIdle(destination, now);
-      if (idle !== null) return idle;
+    const idle = destination.idleNewest;
+    if (idle !== null && !transfer.mustBeFresh && this.#isYoungEnough(idle, now)) {
+      this.removeIdle(idle);
+      return idle;
     }
     if (destination.hasRoom && this.#hasRoomInTotal) return 'dial';
-    if (this.limits.queueLength === 0 || this.queuedCount < this.limits.queueLength) return 'queue';
+    // What is sent once more has waited already, and must not fail for having been lost.
+    const { queueLength } = this.limits;
+    if (queueLength === 0 || this.queuedCount < queueLength || transfer.retried) return 'queue';
     this.#dropIfEmpty(destination);
     return 'queue-full';
   }
 
-  /** The longest idle connection, when a transfer waits that only the total limit keeps from dialing; the caller closes it. */
-  sacrifice(): Connection | null {
-    if (this.#oldest === null || this.#starving.length === 0) return null;
-    this.#pruneStarving();
-    return this.#starving.length === 0 ? null : this.#oldest;
-  }
-
-  /** An idle connection of the destination that is too old to be used again; the caller closes it and asks again. */
-  outlived(destination: Destination, now: number): Connection | null {
-    const connection = destination.idleHead;
-    return connection === null || isYoungEnough(connection, now, this.limits) ? null : connection;
-  }
-
-  /** First come, first served; a transfer that is sent once more had its turn before and goes to the head. */
   enqueue(transfer: Transfer, destination: Destination): void {
-    const previous = transfer.retried ? null : destination.queueTail;
-    const next = transfer.retried ? destination.queueHead : null;
-    transfer.queuePrevious = previous;
-    transfer.queueNext = next;
-    if (previous === null) destination.queueHead = transfer;
-    else previous.queueNext = transfer;
-    if (next === null) destination.queueTail = transfer;
-    else next.queuePrevious = transfer;
+    destination.enqueue(transfer);
     this.queuedCount++;
     this.#noteStarving(destination);
   }
 
   dequeue(transfer: Transfer, destination: Destination): void {
-    const { queuePrevious, queueNext } = transfer;
-    if (queuePrevious === null) destination.queueHead = queueNext;
-    else queuePrevious.queueNext = queueNext;
-    if (queueNext === null) destination.queueTail = queuePrevious;
-    else queueNext.queuePrevious = queuePrevious;
-    transfer.queuePrevious = null;
-    transfer.queueNext = null;
+    destination.dequeue(transfer);
     this.queuedCount--;
+    this.#noteStarving(destination);
     this.#dropIfEmpty(destination);
   }
 
+  /**
+   * The idle connection that makes room for a transfer just queued, which must have a fresh one where the limit of its host is
+   * reached; the caller closes it (rule 68).
+   */
+  sacrificeOf(destination: Destination): Connection | null {
+    return destination.hasRoom ? null : destination.idleOldest;
+  }
+
+  /** The longest idle connection, when a transfer waits that only the total limit keeps from dialing; the caller closes it. */
+  sacrifice(): Connection | null {
+    return this.#starvingHead === null || this.#hasRoomInTotal ? null : this.#oldest;
+  }
+
+  // ── Slots ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
   /** A dial begins: it holds a slot until `slotFreed`. */
   slotTaken(destination: Destination): void {
-    if (destination.open === 0) this.#destinations.set(destination.origin.text, destination);
     destination.open++;
     this.openCount++;
+    this.#noteStarving(destination);
   }
 
   /** The descriptor behind a slot is closed. Answers the transfer that may dial now, already out of its queue. */
   slotFreed(destination: Destination): Transfer | null {
     destination.open--;
     this.openCount--;
+    this.#noteStarving(destination);
     const next = this.#nextToDial(destination);
-    // Its own limit kept it waiting until now, and the slot has gone to another.
-    if (destination.queueHead !== null) this.#noteStarving(destination);
     this.#dropIfEmpty(destination);
     return next;
   }
 
+  /** A limit was raised: a transfer that may dial now, already out of its queue. The caller dials and asks again. */
+  nextWithRoom(): Transfer | null {
+    const first = this.#starvingHead;
+    return first === null || !this.#hasRoomInTotal ? null : this.#serve(first);
+  }
+
+  /** Limits were changed: the idle connections that are too many now, for the caller to close. Busy ones live on (rule 71). */
+  limitsChanged(): Connection[] {
+    const tooMany: Connection[] = [];
+    let over = this.limits.maxTotalConnections === 0 ? 0 : this.openCount - this.limits.maxTotalConnections;
+    over = Math.max(over, this.idleCount - this.limits.maxConnects);
+    let oldest = this.#oldest;
+    for (; oldest !== null && over > 0; oldest = oldest.idleNewerOfAll, over--) tooMany.push(oldest);
+    const closing = new Set(tooMany);
+    for (const destination of this.#destinations.values()) {
+      let overHost = destination.limit === 0 ? 0 : destination.open - destination.limit;
+      for (let idle = destination.idleOldest; idle !== null && overHost > 0; idle = idle.idleNewer, overHost--) {
+        if (!closing.has(idle)) tooMany.push(idle);
+      }
+      this.#noteStarving(destination);
+    }
+    return tooMany;
+  }
+
+  // ── Idle connections ─────────────────────────────────────────────────────────────────────────────────────────────────
+
   /**
    * A connection has done its work and can serve again: the transfer it goes to next (already out of its queue), 'idle'
-   * when it was put with the idle ones, or 'close' when its slot is needed elsewhere.
+   * when it was put with the idle ones, or 'close' when it is not used again or its slot is needed elsewhere.
    */
   give(connection: Connection, now: number): Transfer | 'idle' | 'close' {
     const { destination } = connection;
+    if (connection.generation !== this.generation) return 'close';
     if (connection.connectedAt + this.limits.lifetimeMs <= now) return 'close';
+    if (this.#isOverLimit(destination)) return 'close';
     const own = destination.queueHead;
     const other = this.#starvingOther(destination)?.queueHead ?? null;
     if (own === null) {
@@ -175,18 +198,14 @@ export class ConnectionCache {
 
   /** The connection is idle no more: taken, or lost. */
   removeIdle(connection: Connection): void {
-    const { idlePrevious, idleNext, olderIdle, newerIdle, destination } = connection;
-    if (idlePrevious === null) destination.idleHead = idleNext;
-    else idlePrevious.idleNext = idleNext;
-    if (idleNext !== null) idleNext.idlePrevious = idlePrevious;
-    if (olderIdle === null) this.#oldest = newerIdle;
-    else olderIdle.newerIdle = newerIdle;
-    if (newerIdle === null) this.#newest = olderIdle;
-    else newerIdle.olderIdle = olderIdle;
-    connection.idlePrevious = null;
-    connection.idleNext = null;
-    connection.olderIdle = null;
-    connection.newerIdle = null;
+    const { idleOlderOfAll, idleNewerOfAll } = connection;
+    connection.destination.removeIdle(connection);
+    if (idleOlderOfAll === null) this.#oldest = idleNewerOfAll;
+    else idleOlderOfAll.idleNewerOfAll = idleNewerOfAll;
+    if (idleNewerOfAll === null) this.#newest = idleOlderOfAll;
+    else idleNewerOfAll.idleOlderOfAll = idleOlderOfAll;
+    connection.idleOlderOfAll = null;
+    connection.idleNewerOfAll = null;
     this.idleCount--;
   }
 
@@ -203,36 +222,43 @@ export class ConnectionCache {
     return this.#oldest === null ? Number.POSITIVE_INFINITY : this.#oldest.idleSince + this.limits.idleMs;
   }
 
-  get oldestIdle(): Connection | null {
-    return this.#oldest;
-  }
-
-  get destinationCount(): number {
-    return this.#destinations.size;
-  }
-
-  get #hasRoomInTotal(): boolean {
-    return this.limits.maxTotalConnections === 0 || this.openCount < this.limits.maxTotalConnections;
-  }
-
-  #takeIdle(destination: Destination, now: number): Connection | null {
-    const connection = destination.idleHead;
-    if (connection === null || !isYoungEnough(connection, now, this.limits)) return null;
-    this.removeIdle(connection);
-    return connection;
+  /**
+   * The network has changed: whatever is open or being opened now is not used again once it has done its work
+   * (CURLMOPT_NETWORK_CHANGED). The idle ones are the caller's to close.
+   */
+  renew(): void {
+    this.generation++;
   }
 
   #pushIdle(connection: Connection, now: number): void {
-    const { destination } = connection;
+    const previous = this.#newest;
     connection.idleSince = now;
-    connection.idleNext = destination.idleHead;
-    if (destination.idleHead !== null) destination.idleHead.idlePrevious = connection;
-    destination.idleHead = connection;
-    connection.olderIdle = this.#newest;
-    if (this.#newest === null) this.#oldest = connection;
-    else this.#newest.newerIdle = connection;
+    connection.destination.pushIdle(connection);
+    connection.idleOlderOfAll = previous;
+    if (previous === null) this.#oldest = connection;
+    else previous.idleNewerOfAll = connection;
     this.#newest = connection;
     this.idleCount++;
+  }
+
+  #isYoungEnough(connection: Connection, now: number): boolean {
+    const { idleMs, lifetimeMs } = this.limits;
+    if (connection.connectedAt + lifetimeMs <= now) return false;
+    return connection.idleSince + Math.min(idleMs, connection.keepAliveMs) > now;
+  }
+
+  // ── Who is next ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  get #hasRoomInTotal(): boolean {
+    const { maxTotalConnections } = this.limits;
+    return maxTotalConnections === 0 || this.openCount < maxTotalConnections;
+  }
+
+  /** True only after a limit was lowered. */
+  #isOverLimit(destination: Destination): boolean {
+    const { maxTotalConnections } = this.limits;
+    if (maxTotalConnections > 0 && this.openCount > maxTotalConnections) return true;
+    return destination.limit > 0 && destination.open > destination.limit;
   }
 
   /** Who gets a freed slot: the destination it came from, unless another has waited longer for one. */
@@ -241,40 +267,16 @@ export class ConnectionCache {
     const own = destination.hasRoom ? destination.queueHead : null;
     const other = this.#starvingOther(destination);
     const head = other?.queueHead ?? null;
-    if (other === null || head === null || (own !== null && own.queuedAtMs <= head.queuedAtMs)) {
-      return own === null ? null : this.#shift(destination);
-    }
-    this.#starving.shift();
-    if (head.queueNext === null) other.starving = false;
-    else this.#starving.push(other);
-    return this.#shift(other);
+    if (other === null || head === null) return own === null ? null : this.#shift(destination);
+    if (own !== null && own.queuedAtMs <= head.queuedAtMs) return this.#shift(destination);
+    return this.#serve(other);
   }
 
-  #noteStarving(destination: Destination): void {
-    if (destination.starving || !destination.hasRoom) return;
-    destination.starving = true;
-    this.#starving.push(destination);
-  }
-
-  /** The first that starves and is not `own`, which goes behind the others: its connections serve it as they come free. */
-  #starvingOther(own: Destination): Destination | null {
-    this.#pruneStarving();
-    if (this.#starving[0] === own && this.#starving.length > 1) {
-      this.#starving.push(this.#starving.shift() as Destination);
-      this.#pruneStarving();
-    }
-    const first = this.#starving[0];
-    return first === undefined || first === own ? null : first;
-  }
-
-  /** Lets go of those in front that wait no more, or that their own limit keeps waiting. */
-  #pruneStarving(): void {
-    for (let first = this.#starving[0]; first !== undefined; first = this.#starving[0]) {
-      if (first.queueHead !== null && first.hasRoom) return;
-      this.#starving.shift();
-      first.starving = false;
-      this.#dropIfEmpty(first);
-    }
+  /** The head of a starving destination's queue; whoever waits behind it there waits for all others' turn (rule 70). */
+  #serve(destination: Destination): Transfer {
+    this.#removeStarving(destination);
+    this.#addStarving(destination);
+    return this.#shift(destination);
   }
 
   #shift(destination: Destination): Transfer {
@@ -283,14 +285,64 @@ export class ConnectionCache {
     return transfer;
   }
 
+  /** The first that starves and is not `own`, which goes behind the others: its connections serve it as they come free. */
+  #starvingOther(own: Destination): Destination | null {
+    const first = this.#starvingHead;
+    if (first !== own || first.starvingNext === null) return first === own ? null : first;
+    this.#removeStarving(own);
+    this.#addStarving(own);
+    return this.#starvingHead;
+  }
+
+  /** Puts it into the list of the starving, or takes it out. */
+  #noteStarving(destination: Destination): void {
+    const starves = destination.queueHead !== null && destination.hasRoom;
+    if (starves === destination.starving) return;
+    if (starves) this.#addStarving(destination);
+    else this.#removeStarving(destination);
+  }
+
+  #addStarving(destination: Destination): void {
+    const previous = this.#starvingTail;
+    destination.starving = true;
+    destination.starvingPrevious = previous;
+    if (previous === null) this.#starvingHead = destination;
+    else previous.starvingNext = destination;
+    this.#starvingTail = destination;
+  }
+
+  #removeStarving(destination: Destination): void {
+    const { starvingPrevious, starvingNext } = destination;
+    destination.starving = false;
+    if (starvingPrevious === null) this.#starvingHead = starvingNext;
+    else starvingPrevious.starvingNext = starvingNext;
+    if (starvingNext === null) this.#starvingTail = starvingPrevious;
+    else starvingNext.starvingPrevious = starvingPrevious;
+    destination.starvingPrevious = null;
+    destination.starvingNext = null;
+  }
+
+  // ── Destinations ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  #look(route: Route): Destination {
+    const key = matchKeyOf(route);
+    let destination = this.#destinations.get(key);
+    if (destination === undefined) {
+      destination = new Destination(this, route, key);
+      this.#destinations.set(key, destination);
+    } else {
+      const field = firstDifference(destination.route, route);
+      if (field !== null) throw new Error(`The match key took two routes that differ in ${field} for one.`);
+    }
+    route.destination = destination;
+    return destination;
+  }
+
   /** An empty destination is forgotten: a crawler visits many. */
   #dropIfEmpty(destination: Destination): void {
-    if (destination.open === 0 && destination.queueHead === null && !destination.starving) {
-      this.#destinations.delete(destination.origin.text);
-    }
+    if (destination.open > 0 || destination.queueHead !== null || !destination.known) return;
+    destination.known = false;
+    this.#destinations.delete(destination.key);
+    if (destination.route.destination === destination) destination.route.destination = null;
   }
-}
-
-function isYoungEnough(connection: Connection, now: number, limits: CacheLimits): boolean {
-  return connection.connectedAt + limits.lifetimeMs > now && connection.idleSince + limits.idleMs > now;
 }

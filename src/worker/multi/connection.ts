@@ -12,17 +12,24 @@ import { TransferError } from '../../protocol/errors.ts';
 import { ResponseParser, type ResponseSink } from '../../protocol/http1/response-parser.ts';
 import { EAGAIN, EINTR, errnoName } from '../io/errno.ts';
 import { EVENT_ERR, EVENT_IN, EVENT_OUT } from '../io/io.ts';
-import type { Destination } from './connection-cache.ts';
+import type { Destination } from './destination.ts';
 import type { Multi } from './multi.ts';
 import { RequestSender, type SendProgress } from './request-sender.ts';
 import { type SocketEntry, type SocketOwner, WATCH_IN, WATCH_NONE, WATCH_OUT } from './socket-table.ts';
+import { TimerNode, type TimerOwner } from './timer-queue.ts';
 import type { Transfer } from './transfer.ts';
 import { PAUSE } from './transfer-options.ts';
 
 /** Methods whose repetition has the effect of one request (RFC 9110 §9.2.2). */
 const IDEMPOTENT_METHODS: ReadonlySet<string> = new Set(['GET', 'HEAD', 'PUT', 'DELETE', 'OPTIONS']);
 
-export class Connection implements SocketOwner, ResponseSink {
+/**
+ * A server's `Keep-Alive: timeout=N` is honoured less this: its clock began when it sent the response, ours when we read it, and
+ * the next request takes its time on the way back.
+ */
+const KEEP_ALIVE_MARGIN_MS = 1_000;
+
+export class Connection implements SocketOwner, ResponseSink, TimerOwner {
   state: 'idle' | 'busy' | 'closed' = 'busy';
   transfer: Transfer | null = null;
   readonly destination: Destination;
@@ -33,11 +40,18 @@ export class Connection implements SocketOwner, ResponseSink {
   uses = 0;
 
   // The cache's links; see connection-cache.ts.
+  /** The cache's generation when its dial began. */ generation = 0;
+  /** How long its server says that it keeps an idle connection, less KEEP_ALIVE_MARGIN_MS; Infinity: it does not say. */
+  keepAliveMs = Number.POSITIVE_INFINITY;
   idleSince = 0;
-  idlePrevious: Connection | null = null;
-  idleNext: Connection | null = null;
-  olderIdle: Connection | null = null;
-  newerIdle: Connection | null = null;
+  /** Among the idle ones of its destination. */ idleOlder: Connection | null = null;
+  idleNewer: Connection | null = null;
+  /** Among all idle ones. */ idleOlderOfAll: Connection | null = null;
+  idleNewerOfAll: Connection | null = null;
+
+  /** Ends its rest; made by the first server that says how long it waits. See `rest`. */
+  #restTimer: TimerNode | null = null;
+  #restDeadline = 0;
 
   readonly #multi: Multi;
   readonly #entry: SocketEntry;
@@ -141,12 +155,44 @@ export class Connection implements SocketOwner, ResponseSink {
     if (events === 0 || (events & (EVENT_IN | EVENT_ERR)) !== 0) this.#receive();
   }
 
+  // ── Resting ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  /**
+   * It lies with the idle ones from now on. Where its server keeps idle connections for a shorter time than the cache, it needs
+   * a clock of its own. That clock is not stopped when the connection is taken, and not moved when it rests again: it fires at
+   * the end of a rest long past, looks how long the present one lasts, and is set to that. So a request costs a comparison, and
+   * the queue of timers is touched once per N seconds.
+   */
+  rest(): void {
+    this.state = 'idle';
+    if (this.keepAliveMs < this.#multi.cache.limits.idleMs) this.#wakeAt(this.idleSince + this.keepAliveMs);
+  }
+
+  /** Its rest may have lasted too long (TimerOwner). */
+  onTimer(now: number): void {
+    if (this.state !== 'idle') return;
+    const deadline = this.idleSince + this.keepAliveMs;
+    if (deadline > now) this.#wakeAt(deadline);
+    else this.#drop();
+  }
+
+  #wakeAt(deadline: number): void {
+    this.#restTimer ??= new TimerNode(this);
+    if (this.#restTimer.index >= 0 && this.#restDeadline <= deadline) return;
+    this.#restDeadline = deadline;
+    this.#multi.timers.set(this.#restTimer, deadline);
+  }
+
+  #drop(): void {
+    this.#multi.cache.removeIdle(this);
+    this.close();
+  }
+
   /** Anything on an idle connection makes it unfit: a close, or bytes that nobody asked for (RFC 9112 §9.2). */
   #idleEvent(): void {
     const count = this.#multi.io.read(this.#entry.socket);
     if (count < 0 && isTransient(count)) return;
-    this.#multi.cache.removeIdle(this);
-    this.close();
+    this.#drop();
   }
 
   /** One read per event: watching is level-triggered, and one transfer must not hog a turn (rule 38). False: no bytes came. */
@@ -312,6 +358,7 @@ export class Connection implements SocketOwner, ResponseSink {
     this.#sender.stop();
     this.#leftover = null;
     this.#refused = null;
+    if (this.#restTimer !== null) this.#multi.timers.cancel(this.#restTimer);
     this.#multi.sockets.leave(this.#entry);
     this.#multi.placer.freeSlot(this.destination);
   }
@@ -337,6 +384,10 @@ export class Connection implements SocketOwner, ResponseSink {
     if (!this.parser.keepAlive) return false;
     if (this.#stray) return false;
     if (transfer.forbidReuse) return false;
+    // What a server says once holds until it says otherwise.
+    const { keepAliveTimeoutS } = this.parser;
+    if (keepAliveTimeoutS >= 0) this.keepAliveMs = keepAliveTimeoutS * 1000 - KEEP_ALIVE_MARGIN_MS;
+    if (this.keepAliveMs <= 0) return false;
     // The response came before the request was sent whole: the rest of the request would be taken for the next one.
     return this.#sender.progress === 'sent';
   }

@@ -7,7 +7,7 @@ import { isIP } from 'node:net';
 import { TransferError } from '../../protocol/errors.ts';
 import { EINPROGRESS, errnoName } from '../io/errno.ts';
 import type { AddressFamily, Socket } from '../io/io.ts';
-import type { Destination } from './connection-cache.ts';
+import type { Destination } from './destination.ts';
 import type { LookupWaiter } from './lookups.ts';
 import type { Multi } from './multi.ts';
 import { type SocketEntry, type SocketOwner, WATCH_OUT } from './socket-table.ts';

@@ -76,6 +76,11 @@ export class Lookups implements SocketOwner {
     this.#watch();
   }
 
+  /** What was found is asked for anew. */
+  clear(): void {
+    this.#known.clear();
+  }
+
   /** Its descriptor is REMOVEd at the end of the turn; `close` comes after that. */
   leave(): void {
     if (this.#entry !== null) this.#sockets.leave(this.#entry);

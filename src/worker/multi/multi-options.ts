@@ -17,6 +17,14 @@ export type SocketCallback = (transfer: Transfer | null, socket: Socket, what: n
 // biome-ignore lint/suspicious/noConfusingVoidType: returning nothing is the usual case.
 export type TimerCallback = (timeoutMs: number) => void | number;
 
+/** What `clear` lets go of. */
+export interface ClearOptions {
+  /** Default true. */
+  connections?: boolean;
+  /** Default true. */
+  dns?: boolean;
+}
+
 export interface MultiOptions {
   /** How sockets are reached. Default: the native addon. */
   io?: Io;

@@ -21,7 +21,13 @@ import { Completions } from './completions.ts';
 import { ConnectionCache } from './connection-cache.ts';
 import type { Dial } from './dial.ts';
 import { Lookups } from './lookups.ts';
-import { type MultiOptions, resolveMultiOptions, type SocketCallback, type TimerCallback } from './multi-options.ts';
+import {
+  type ClearOptions,
+  type MultiOptions,
+  resolveMultiOptions,
+  type SocketCallback,
+  type TimerCallback,
+} from './multi-options.ts';
 import { Placer } from './placer.ts';
 import { Schedule } from './schedule.ts';
 import { SocketAnnouncer } from './socket-announcer.ts';
@@ -240,6 +246,18 @@ export class Multi {
       bytesIn: this.#bytesIn,
       bytesOut: this.#bytesOut,
     };
+  }
+
+  /**
+   * Lets go of what an earlier network left behind (CURLMOPT_NETWORK_CHANGED): `connections`: idle ones close now, busy ones
+   * when their transfer is through; `dns`: names are resolved anew. Both by default. Allowed in every callback. Throws
+   * MultiError BAD_HANDLE.
+   */
+  clear({ connections = true, dns = true }: ClearOptions = {}): void {
+    if (this.#closed) throw new MultiError('BAD_HANDLE');
+    if (connections) this.placer.renew();
+    if (dns) this.lookups.clear();
+    this.#settleOutsideTurn();
   }
 
   /** Removes every transfer, closes every connection and ends the handle; may call the socket callback. Twice is fine. */

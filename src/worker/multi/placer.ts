@@ -7,7 +7,8 @@
 
 import { TransferError } from '../../protocol/errors.ts';
 import { Connection } from './connection.ts';
-import type { ConnectionCache, Destination } from './connection-cache.ts';
+import type { ConnectionCache } from './connection-cache.ts';
+import type { Destination } from './destination.ts';
 import { Dial } from './dial.ts';
 import type { Multi } from './multi.ts';
 import type { SocketEntry } from './socket-table.ts';
@@ -23,6 +24,8 @@ export class Placer implements TimerOwner {
   readonly #cache: ConnectionCache;
   /** Slots whose descriptors close at the end of this turn. */
   readonly #freedSlots: Destination[] = [];
+  /** True from a change of limits until who has room now has been served. */
+  #limitsChanged = false;
   /** Idle connections have a common clock. */
   readonly #idleTimer = new TimerNode(this);
 
@@ -48,7 +51,7 @@ export class Placer implements TimerOwner {
 
   /** Takes a transfer away from whatever serves it. */
   release(transfer: Transfer): void {
-    if (transfer.state === 'queued') this.#cache.dequeue(transfer, this.#cache.destinationOf(transfer.origin));
+    if (transfer.state === 'queued') this.#cache.dequeue(transfer, this.#destinationOf(transfer));
     const { dial, connection } = transfer;
     if (dial !== null) {
       dial.cancel();
@@ -66,7 +69,9 @@ export class Placer implements TimerOwner {
     transfer.connectUs = transfer.since(this.#multi.now);
     transfer.tlsUs = transfer.connectUs;
     this.opened++;
-    this.#begin(new Connection(this.#multi, destination, entry, transfer.limits), transfer);
+    const connection = new Connection(this.#multi, destination, entry, transfer.limits);
+    connection.generation = transfer.generation;
+    this.#begin(connection, transfer);
   }
 
   /** A connection has done its work. */
@@ -75,7 +80,7 @@ export class Placer implements TimerOwner {
     if (next === 'close') connection.close();
     else if (next !== 'idle') this.#begin(connection, next);
     else {
-      connection.state = 'idle';
+      connection.rest();
       this.closeExcess();
     }
   }
@@ -86,7 +91,7 @@ export class Placer implements TimerOwner {
   }
 
   get hasFreedSlots(): boolean {
-    return this.#freedSlots.length > 0;
+    return this.#freedSlots.length > 0 || this.#limitsChanged;
   }
 
   /** The descriptors behind them are closed: who waits dials. */
@@ -94,14 +99,29 @@ export class Placer implements TimerOwner {
     const freed = this.#freedSlots;
     for (let index = 0; index < freed.length; index++) {
       const next = this.#cache.slotFreed(freed[index] as Destination);
-      if (next === null) continue;
-      try {
-        this.#dial(next, this.#destinationOf(next));
-      } catch (error) {
-        this.#multi.engineFault(next, error);
-      }
+      if (next !== null) this.#dialNext(next);
     }
     freed.length = 0;
+    if (!this.#limitsChanged) return;
+    this.#limitsChanged = false;
+    for (let next = this.#cache.nextWithRoom(); next !== null; next = this.#cache.nextWithRoom()) this.#dialNext(next);
+  }
+
+  /**
+   * The cache's limits were changed (rule 71): idle connections beyond them close now, busy ones when they have done their work;
+   * who waits and has room now dials when the turn ends.
+   */
+  limitsChanged(): void {
+    this.#limitsChanged = true;
+    for (const idle of this.#cache.limitsChanged()) this.closeIdle(idle);
+    this.#multi.timers.cancel(this.#idleTimer);
+    this.closeExcess();
+  }
+
+  /** The network has changed: nothing that is open or being opened now is used again. The busy finish what they do. */
+  renew(): void {
+    this.#cache.renew();
+    this.closeAllIdle();
   }
 
   /** Rule 68: who waits only because of the total gets the place of an idle connection. False: nobody does. */
@@ -134,9 +154,16 @@ export class Placer implements TimerOwner {
   }
 
   #destinationOf(transfer: Transfer): Destination {
-    const destination = this.#cache.destinationOf(transfer.origin);
-    if (transfer.hostConnections > 0) destination.limit = transfer.hostConnections;
-    return destination;
+    return this.#cache.destinationOf(transfer.route, transfer.hostConnections);
+  }
+
+  /** A transfer that has left its queue because a slot is free. */
+  #dialNext(transfer: Transfer): void {
+    try {
+      this.#dial(transfer, this.#destinationOf(transfer));
+    } catch (error) {
+      this.#multi.engineFault(transfer, error);
+    }
   }
 
   #dial(transfer: Transfer, destination: Destination): void {
@@ -145,6 +172,7 @@ export class Placer implements TimerOwner {
     transfer.state = 'dialing';
     this.#cache.slotTaken(destination);
     transfer.startPhaseClock(multi, multi.now, transfer.timeouts.connectMs);
+    transfer.generation = this.#cache.generation;
     const dial = new Dial(multi, transfer, destination);
     transfer.dial = dial;
     dial.start();
@@ -157,7 +185,8 @@ export class Placer implements TimerOwner {
     transfer.startPhaseClock(this.#multi, now, transfer.timeouts.queueMs);
     this.#cache.enqueue(transfer, destination);
     // It must have a fresh one where its own host's limit is reached; the total's limit is seen to when the turn ends.
-    if (!destination.hasRoom && destination.idleHead !== null) this.closeIdle(destination.idleHead);
+    const sacrifice = this.#cache.sacrificeOf(destination);
+    if (sacrifice !== null) this.closeIdle(sacrifice);
   }
 
   #begin(connection: Connection, transfer: Transfer): void {

@@ -10,6 +10,7 @@ import { isIP } from 'node:net';
 import { invalidArgument } from '../../protocol/errors.ts';
 import { checkInteger, checkNumber, checkRecord, describe } from '../../protocol/options.ts';
 import type { Origin } from '../../protocol/origin.ts';
+import type { Destination } from './destination.ts';
 
 /** Which addresses of a name are used (CURLOPT_IPRESOLVE): 0 all, 4 IPv4 only, 6 IPv6 only. */
 export type IpFamily = 0 | 4 | 6;
@@ -46,6 +47,8 @@ export interface Route {
   readonly keepAlive: KeepAlive | null;
   /** True exactly when everything but the origin is the default: then the origin's text tells routes apart. */
   readonly plain: boolean;
+  /** @internal Where a connection cache last found it to lead, so that a request looks nothing up. No part of the value. */
+  destination: Destination | null;
 }
 
 /** The options of a transfer that its route is made of. */
@@ -122,7 +125,7 @@ export function routeOf(origin: Origin, plan: RoutePlan = PLAIN_PLAN): Route {
   const { unixPath, localAddresses, localPorts, family, noDelay, keepAlive } = plan;
   const connectTo = connectToOf(origin, plan.connectTo);
   const plain = plan === PLAIN_PLAN || (connectTo === null && isPlain({ ...plan, connectTo: [] }));
-  return { origin, connectTo, unixPath, localAddresses, localPorts, family, noDelay, keepAlive, plain };
+  return { origin, connectTo, unixPath, localAddresses, localPorts, family, noDelay, keepAlive, plain, destination: null };
 }
 
 /** Where the TCP connection goes: meaningless with a `unixPath`. */

@@ -117,6 +117,7 @@ export class Transfer {
   /** @internal */ paused = false;
   /** @internal Where a body of known length is received; null: through `onData`. */ target: Uint8Array | null = null;
   /** @internal */ targetOffset = 0;
+  /** @internal The connection cache's generation when it dialed. */ generation = 0;
   /** @internal Its share of connections to its destination; 0: the multi's limit. */ hostConnections = 0;
   /** @internal The multi's clock when it was added, or earlier (the main thread's call). */ startMs = -1;
   /** @internal */ queuedAtMs = 0;

@@ -1,0 +1,79 @@
+/**
+ * The match key: which transfers may share a connection (CONTRACT.md rule 60). The most dangerous decision of a client, so it is
+ * made twice, and both must agree:
+ *
+ *   the key     one text per route; equal texts find the same destination, in constant time
+ *   the ladder  one named predicate per field of a route; whatever the key found must pass all of them
+ *
+ * The key is asked once per route, the ladder whenever another route object leads to a destination that is known; after that
+ * the route remembers its destination. A field added to `Route` needs a rung here, an element in the key, and its values in
+ * `test/contract/match-key.ts`, whose generated tests say so when one is missing.
+ *
+ * Compares what was asked for, not where it led: two names of one address are two destinations. Nothing is equal because it
+ * would come to the same today, such as `family: 4` for a host that is an IPv4 address.
+ */
+
+import type { KeepAlive, Route } from './route.ts';
+
+/** One rung: true when the routes agree in this field. */
+type SameField = (a: Route, b: Route) => boolean;
+
+const sameScheme: SameField = (a, b) => a.origin.scheme === b.origin.scheme;
+/** In lower case and without brackets, as URLs have it. The Host field follows from it, so a target in common is not enough. */
+const sameHost: SameField = (a, b) => a.origin.host === b.origin.host;
+const samePort: SameField = (a, b) => a.origin.port === b.origin.port;
+const sameConnectToHost: SameField = (a, b) => addressOf(a.connectTo?.host) === addressOf(b.connectTo?.host);
+/** The interface behind a link-local address (`fe80::1%eth0`): the same address elsewhere is another machine. Hosts of URLs have none. */
+const sameConnectToZone: SameField = (a, b) => zoneOf(a.connectTo?.host) === zoneOf(b.connectTo?.host);
+const sameConnectToPort: SameField = (a, b) => a.connectTo?.port === b.connectTo?.port;
+const sameUnixPath: SameField = (a, b) => a.unixPath === b.unixPath;
+/** In the same order, which is the order in which they are used. */
+const sameLocalAddresses: SameField = (a, b) => a.localAddresses.join() === b.localAddresses.join();
+const sameLocalPorts: SameField = (a, b) => a.localPorts?.join() === b.localPorts?.join();
+const sameFamily: SameField = (a, b) => a.family === b.family;
+const sameNoDelay: SameField = (a, b) => a.noDelay === b.noDelay;
+const sameKeepAlive: SameField = (a, b) => keepAliveText(a.keepAlive) === keepAliveText(b.keepAlive);
+
+const LADDER: readonly (readonly [field: string, same: SameField])[] = [
+  ['scheme', sameScheme],
+  ['host', sameHost],
+  ['port', samePort],
+  ['connectTo host', sameConnectToHost],
+  ['connectTo zone', sameConnectToZone],
+  ['connectTo port', sameConnectToPort],
+  ['unixPath', sameUnixPath],
+  ['localAddresses', sameLocalAddresses],
+  ['localPorts', sameLocalPorts],
+  ['family', sameFamily],
+  ['noDelay', sameNoDelay],
+  ['keepAlive', sameKeepAlive],
+];
+
+/** The first field in which they differ; null: their transfers may share a connection. */
+export function firstDifference(a: Route, b: Route): string | null {
+  for (const [field, same] of LADDER) if (!same(a, b)) return field;
+  return null;
+}
+
+/** Equal exactly when the routes agree in every field. */
+export function matchKeyOf(route: Route): string {
+  const { origin, connectTo, unixPath, localAddresses, localPorts, family, noDelay } = route;
+  if (route.plain) return origin.text;
+  // A list in JSON has one reading: no field can look like the end of another. The text of an origin holds no blank.
+  const rest = [connectTo?.host, connectTo?.port, unixPath, localAddresses, localPorts, family, noDelay];
+  return `${origin.text} ${JSON.stringify([...rest, keepAliveText(route.keepAlive)])}`;
+}
+
+function keepAliveText(keepAlive: KeepAlive | null): string {
+  return keepAlive === null ? '' : `${keepAlive.idleMs} ${keepAlive.intervalMs} ${keepAlive.probes}`;
+}
+
+function addressOf(host: string | undefined): string | undefined {
+  const zone = host?.indexOf('%') ?? -1;
+  return zone < 0 ? host : host?.slice(0, zone);
+}
+
+function zoneOf(host: string | undefined): string {
+  const zone = host?.indexOf('%') ?? -1;
+  return zone < 0 ? '' : (host?.slice(zone) as string);
+}
