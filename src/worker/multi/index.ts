@@ -12,7 +12,8 @@ export type { Limits, Timeouts } from '../../protocol/options.ts';
 export { EVENT_ERR, EVENT_IN, EVENT_OUT, type Socket } from '../io/io.ts';
 export { EpollDriver } from './epoll-driver.ts';
 export { type Message, Multi, type MultiStats } from './multi.ts';
-export type { ClearOptions, MultiOptions, SocketCallback, TimerCallback } from './multi-options.ts';
+export type { ClearOptions, MultiOptionName, MultiOptions, SocketCallback, TimerCallback } from './multi-options.ts';
+export type { Notification, NotifyCallback } from './notices.ts';
 export { WATCH_IN, WATCH_INOUT, WATCH_OUT, WATCH_REMOVE } from './socket-table.ts';
 export { Transfer, type TransferInfo, type TransferState, type TransferTimings } from './transfer.ts';
 export {

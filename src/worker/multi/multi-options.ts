@@ -77,9 +77,21 @@ function resolveCacheLimits(options: MultiOptions): CacheLimits {
   for (const name of Object.keys(limits) as (keyof CacheLimits)[]) {
     const value = options[name];
     if (value === undefined) continue;
-    limits[name] = name.endsWith('Ms')
-      ? checkNumber(name, value, 1, Number.MAX_SAFE_INTEGER, 'milliseconds')
-      : checkInteger(name, value, 0, Number.MAX_SAFE_INTEGER);
+    limits[name] = checkCacheLimit(name, value);
   }
   return limits;
+}
+
+/** An option that `setOption` may change. */
+export type MultiOptionName = keyof CacheLimits;
+
+export function isCacheLimit(name: unknown): name is MultiOptionName {
+  return typeof name === 'string' && Object.hasOwn(DEFAULT_CACHE_LIMITS, name);
+}
+
+/** Throws TransferError INVALID_ARGUMENT. */
+export function checkCacheLimit(name: MultiOptionName, value: unknown): number {
+  return name.endsWith('Ms')
+    ? checkNumber(name, value, 1, Number.MAX_SAFE_INTEGER, 'milliseconds')
+    : checkInteger(name, value, 0, Number.MAX_SAFE_INTEGER);
 }

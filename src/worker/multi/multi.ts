@@ -10,7 +10,7 @@
  *   begin: read the clock once
  *   events / due timers
  *   end:   run scheduled transfers -> socket callbacks -> close descriptors -> freed slots start waiting transfers
- *          (again until nothing changes) -> timer callback -> rethrow what a callback without a transfer threw
+ *          (again until nothing changes) -> notifications -> timer callback -> rethrow what a callback without a transfer threw
  */
 
 import { MultiError, TransferError } from '../../protocol/errors.ts';
@@ -23,11 +23,15 @@ import type { Dial } from './dial.ts';
 import { Lookups } from './lookups.ts';
 import {
   type ClearOptions,
+  checkCacheLimit,
+  isCacheLimit,
+  type MultiOptionName,
   type MultiOptions,
   resolveMultiOptions,
   type SocketCallback,
   type TimerCallback,
 } from './multi-options.ts';
+import { NOTIFICATIONS, Notices, type Notification, type NotifyCallback } from './notices.ts';
 import { Placer } from './placer.ts';
 import { Schedule } from './schedule.ts';
 import { SocketAnnouncer } from './socket-announcer.ts';
@@ -79,12 +83,13 @@ export class Multi {
   readonly #transfers = new TransferList();
   readonly #schedule = new Schedule();
   readonly #completions = new Completions();
+  readonly #notices = new Notices(this.#completions);
   readonly #socketAnnouncer: SocketAnnouncer;
   readonly #timer = new TimerAnnouncement();
   /** True exactly while a driving call is under way, so also while any callback of it runs. */
   #inTurn = false;
-  /** True exactly while the timer callback of `add` or `unpause` runs. */
-  #inTimerCallback = false;
+  /** True exactly while the timer or notify callback runs because of `add`, `remove` or `unpause` outside a turn. */
+  #inOuterCallback = false;
   #closed = false;
   /** True from a callback's -1 until all transfers are removed (rules 48 to 50). */
   #dead = false;
@@ -125,6 +130,35 @@ export class Multi {
   timerFunction(callback: TimerCallback | null): void {
     this.#timer.callback = callback;
     this.#timer.forget();
+    this.#settleOutsideTurn();
+  }
+
+  /** CURLMOPT_NOTIFYFUNCTION. Told at the end of a turn, where add and remove are legal. Nothing is told before `notifyEnable`. */
+  notifyFunction(callback: NotifyCallback | null): void {
+    this.#notices.callback = callback;
+  }
+
+  /** curl_multi_notify_enable. Of what has happened already nothing is told. Throws MultiError UNKNOWN_OPTION. */
+  notifyEnable(notification: Notification): void {
+    this.#notices.enable(checkNotification(notification), true);
+  }
+
+  /** curl_multi_notify_disable. Takes back what was not told yet. Throws MultiError UNKNOWN_OPTION. */
+  notifyDisable(notification: Notification): void {
+    this.#notices.enable(checkNotification(notification), false);
+  }
+
+  /**
+   * Changes a limit (curl_multi_setopt). Ends no transfer (rule 71): what is idle beyond a lowered limit closes, who waits within
+   * a raised one dials. Allowed in every callback. Throws MultiError BAD_HANDLE, UNKNOWN_OPTION (`io` and `lookupTtlMs` are
+   * fixed when the multi is made), TransferError INVALID_ARGUMENT.
+   */
+  setOption(name: MultiOptionName, value: number): void {
+    if (this.#closed) throw new MultiError('BAD_HANDLE');
+    if (!isCacheLimit(name)) throw new MultiError('UNKNOWN_OPTION', `${name}.`);
+    this.cache.limits[name] = checkCacheLimit(name, value);
+    this.readClock();
+    this.placer.limitsChanged();
     this.#settleOutsideTurn();
   }
 
@@ -263,7 +297,7 @@ export class Multi {
   /** Removes every transfer, closes every connection and ends the handle; may call the socket callback. Twice is fine. */
   close(): void {
     if (this.#closed) return;
-    if (this.#inTurn || this.#inTimerCallback) throw new MultiError('RECURSIVE_API_CALL');
+    if (this.#inTurn || this.#inOuterCallback) throw new MultiError('RECURSIVE_API_CALL');
     this.#beginTurn();
     const all = this.#transfers;
     for (let transfer = all.first; transfer !== null; transfer = all.first) this.remove(transfer);
@@ -311,6 +345,7 @@ export class Multi {
     this.#running--;
     this.#doneCount++;
     this.#completions.add(transfer);
+    this.#notices.note(transfer);
   }
 
   /** @internal Ends a transfer wherever it is. */
@@ -364,7 +399,7 @@ export class Multi {
 
   #beginTurn(): void {
     if (this.#closed) throw new MultiError('BAD_HANDLE');
-    if (this.#inTurn || this.#inTimerCallback) throw new MultiError('RECURSIVE_API_CALL');
+    if (this.#inTurn || this.#inOuterCallback) throw new MultiError('RECURSIVE_API_CALL');
     this.#inTurn = true;
     this.now = this.io.now();
   }
@@ -375,6 +410,7 @@ export class Multi {
     // The timer callback may add and remove: then there is more to tell.
     do {
       this.#settle();
+      this.#tellNotices();
       this.#announceTimer();
     } while (this.#isUnsettled);
     this.#inTurn = false;
@@ -394,8 +430,12 @@ export class Multi {
   }
 
   get #isUnsettled(): boolean {
-    if (this.sockets.hasChanged || this.placer.hasFreedSlots) return true;
+    if (this.sockets.hasChanged || this.placer.hasFreedSlots || !this.#notices.isEmpty) return true;
     return !this.#dead && this.#timer.isNews(this.#expiry());
+  }
+
+  #tellNotices(): void {
+    if (!this.#notices.isEmpty) this.#notices.tell((error) => this.rethrowLater(error));
   }
 
   #rethrow(): void {
@@ -471,7 +511,7 @@ export class Multi {
 
   /** `add`, `remove` and `unpause` outside a turn: the timer asks for the turn that does the work. */
   #settleOutsideTurn(): void {
-    if (this.#inTurn || this.#inTimerCallback) return;
+    if (this.#inTurn || this.#inOuterCallback) return;
     do {
       if (this.sockets.hasChanged || this.placer.hasFreedSlots) {
         // Sockets of a removed transfer leave now; what is scheduled waits for a driving call (rule 3).
@@ -479,10 +519,16 @@ export class Multi {
         this.#settle();
         this.#inTurn = false;
       }
-      this.#inTimerCallback = true;
+      this.#inOuterCallback = true;
+      this.#tellNotices();
       this.#announceTimer();
-      this.#inTimerCallback = false;
+      this.#inOuterCallback = false;
     } while (this.#isUnsettled);
     this.#rethrow();
   }
+}
+
+function checkNotification(notification: Notification): Notification {
+  if (NOTIFICATIONS.includes(notification)) return notification;
+  throw new MultiError('UNKNOWN_OPTION', `${String(notification)}.`);
 }

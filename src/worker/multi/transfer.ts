@@ -114,6 +114,7 @@ export class Transfer {
   /** @internal */ readonly freshConnect: boolean;
   /** @internal */ retried = false;
   /** @internal Where its unread message waits; -1: it has none. See completions.ts. */ messagePlace = -1;
+  /** @internal True exactly while its EASY_DONE waits to be told. */ unnotified = false;
   /** @internal */ paused = false;
   /** @internal Where a body of known length is received; null: through `onData`. */ target: Uint8Array | null = null;
   /** @internal */ targetOffset = 0;
@@ -279,6 +280,7 @@ export class Transfer {
     this.dial = null;
     this.connection = null;
     this.scheduled = false;
+    this.unnotified = false;
     this.paused = false;
     this.startMs = -1;
   }
