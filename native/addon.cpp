@@ -3,7 +3,10 @@
 //   instance    what one environment owns, and its end
 //   socket      sockets and the clock          address      text <-> sockaddr
 //   poller      epoll                          loop_watch   epoll -> the thread's event loop
+//   socket_watches  a uv_poll per socket       loop_callback  what libuv's callbacks call
+//   descriptor_poll  poll(2), without a loop   wakeup       ending such a wait from another thread
 //   resolver    getaddrinfo on own threads     call         how a hot call takes and answers integers
+//   readiness   bits for in, out and error
 //   old_systems what a new compiler would otherwise ask of glibc and libstdc++
 //
 // The TypeScript face, and what each function promises, is src/worker/io/.
@@ -12,10 +15,13 @@
 
 #include <limits>
 
+#include "descriptor_poll.h"
 #include "instance.h"
 #include "poller.h"
 #include "resolver.h"
 #include "socket.h"
+#include "socket_watches.h"
+#include "wakeup.h"
 
 namespace shardfetch {
 
@@ -32,6 +38,9 @@ static Napi::Object initialize(Napi::Env env, Napi::Object exports) {
   env.SetInstanceData<Instance>(instance);  // deletes it when the environment ends
   socket_register(*instance, exports);
   poller_register(*instance, exports);
+  socket_watches_register(*instance, exports);
+  descriptor_poll_register(*instance, exports);
+  wakeup_register(*instance, exports);
   resolver_register(*instance, exports);
   exports.Set("fileLimit", Napi::Function::New<file_limit>(env, "fileLimit"));
   return exports;

@@ -8,6 +8,8 @@
 
 #include "poller.h"
 #include "resolver.h"
+#include "socket_watches.h"
+#include "wakeup.h"
 
 namespace shardfetch {
 
@@ -39,8 +41,10 @@ Instance::Instance(napi_env env) : env_(env) {}
 // Runs when the environment ends: by terminate(), a throw, process.exit(), lack of memory or at the natural end. The clean-up
 // hook of a started poller may have run before or may run after this.
 Instance::~Instance() {
+  socket_watches_.clear();  // libuv lets go of every descriptor before it is closed
   pollers_.clear();
-  resolvers_.clear();  // their slots stay, but only sockets are closed below
+  resolvers_.clear();  // the slots of these and of wakeups stay, but only sockets are closed below
+  wakeups_.clear();
   for (size_t index = 0; index < slots_.size(); index++) {
     if (slots_[index].kind == Kind::kSocket) ::close(static_cast<int>(index));
   }
@@ -52,6 +56,11 @@ void Instance::adopt(int descriptor, Kind kind) {
   const auto index = static_cast<size_t>(descriptor);
   if (index >= slots_.size()) slots_.resize(index < 64 ? 128 : index * 2);
   slots_[index] = Slot{kind, -1};
+}
+
+void Instance::disown(int descriptor) {
+  for (const auto& [number, watches] : socket_watches_) watches->watch(descriptor, 0);
+  slots_[static_cast<size_t>(descriptor)] = Slot{};
 }
 
 int Instance::close_socket(int descriptor) {
@@ -97,7 +106,40 @@ void Instance::close_poller(int descriptor) {
 }
 
 void Instance::close_resolver(int descriptor) {
-  if (resolvers_.erase(descriptor) != 0) disown(descriptor);
+  if (resolver(descriptor) == nullptr) return;
+  disown(descriptor);
+  resolvers_.erase(descriptor);
 }
+
+Wakeup* Instance::wakeup(int descriptor) const {
+  const auto found = wakeups_.find(descriptor);
+  return found == wakeups_.end() ? nullptr : found->second.get();
+}
+
+void Instance::adopt_wakeup(std::unique_ptr<Wakeup> wakeup) {
+  const int descriptor = wakeup->descriptor();
+  adopt(descriptor, Kind::kWakeup);
+  wakeups_[descriptor] = std::move(wakeup);
+}
+
+void Instance::close_wakeup(int descriptor) {
+  if (wakeup(descriptor) == nullptr) return;
+  disown(descriptor);
+  wakeups_.erase(descriptor);
+}
+
+void ReleaseSocketWatches::operator()(SocketWatches* watches) const { watches->release(); }
+
+SocketWatches* Instance::socket_watches(int number) const {
+  const auto found = socket_watches_.find(number);
+  return found == socket_watches_.end() ? nullptr : found->second.get();
+}
+
+int Instance::adopt_socket_watches(OwnedSocketWatches watches) {
+  socket_watches_[++last_watches_] = std::move(watches);
+  return last_watches_;
+}
+
+void Instance::close_socket_watches(int number) { socket_watches_.erase(number); }
 
 }  // namespace shardfetch

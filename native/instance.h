@@ -1,11 +1,13 @@
-// What one environment (the main thread, or one worker) owns of this addon: every descriptor it made, its pollers and
-// resolvers, and the two buffers that bytes pass through. There is no other state: no globals, nothing shared between threads.
+// What one environment (the main thread, or one worker) owns of this addon: every descriptor it made, its pollers, watches,
+// resolvers and wakeups, and the two buffers that bytes pass through. There is no other state: no globals, nothing shared between
+// threads, save the table by which a wakeup is sent (wakeup.h).
 //
 // The instance dies with its environment, however that ends, and closes all that is left. It knows nothing of what the
 // descriptors are for.
 #pragma once
 
 #include <napi.h>
+#include <poll.h>
 
 #include <cstddef>
 #include <cstdint>
@@ -17,6 +19,14 @@ namespace shardfetch {
 
 class Poller;
 class Resolver;
+class SocketWatches;
+class Wakeup;
+
+// A SocketWatches that libuv may still hold when its owner lets go (see there).
+struct ReleaseSocketWatches {
+  void operator()(SocketWatches* watches) const;
+};
+using OwnedSocketWatches = std::unique_ptr<SocketWatches, ReleaseSocketWatches>;
 
 // Bytes of `readBuffer` and of `writeBuffer`. Two default Linux pipe or socket reads fit; larger costs cache and wins nothing.
 inline constexpr size_t kBufferBytes = 128 * 1024;
@@ -52,24 +62,33 @@ class Instance {
   int close_socket(int descriptor);
   int release_socket(int descriptor);
 
-  // What a poller may watch: sockets and the eventfds of resolvers.
+  // What may be watched: sockets and the eventfds of resolvers and wakeups.
   bool owns_watchable(int descriptor) const { return kind_of(descriptor) != Kind::kNone; }
   // Which poller (its descriptor, or -1) last began to watch an owned descriptor: whether epoll must add or modify.
   int& watcher_of(int descriptor) { return slots_[static_cast<size_t>(descriptor)].watcher; }
 
-  // Null when the descriptor is no poller or resolver of this environment (or no longer one).
+  // Null when the descriptor is no such thing of this environment (or no longer one).
   Poller* poller(int descriptor) const;
   Resolver* resolver(int descriptor) const;
   void adopt_poller(std::unique_ptr<Poller> poller);
   void adopt_resolver(std::unique_ptr<Resolver> resolver);
   void close_poller(int descriptor);
   void close_resolver(int descriptor);
+  Wakeup* wakeup(int descriptor) const;
+  void adopt_wakeup(std::unique_ptr<Wakeup> wakeup);
+  void close_wakeup(int descriptor);
+
+  // Watches have no descriptor: they go by a number of their own.
+  SocketWatches* socket_watches(int number) const;
+  int adopt_socket_watches(OwnedSocketWatches watches);
+  void close_socket_watches(int number);
 
   SharedArray read_buffer;
   SharedArray write_buffer;
+  std::vector<pollfd> polled;  // pollDescriptors' own, kept for its memory
 
  private:
-  enum class Kind : uint8_t { kNone, kSocket, kResolver };
+  enum class Kind : uint8_t { kNone, kSocket, kResolver, kWakeup };
 
   // Indexed by descriptor: they are small and dense.
   struct Slot {
@@ -82,12 +101,16 @@ class Instance {
     return index < slots_.size() ? slots_[index].kind : Kind::kNone;
   }
   void adopt(int descriptor, Kind kind);
-  void disown(int descriptor) { slots_[static_cast<size_t>(descriptor)] = Slot{}; }
+  // Before the descriptor is closed: libuv may watch no number that can become another's.
+  void disown(int descriptor);
 
   napi_env env_;
   std::vector<Slot> slots_;
   std::unordered_map<int, std::unique_ptr<Poller>> pollers_;
   std::unordered_map<int, std::unique_ptr<Resolver>> resolvers_;
+  std::unordered_map<int, std::unique_ptr<Wakeup>> wakeups_;
+  std::unordered_map<int, OwnedSocketWatches> socket_watches_;
+  int last_watches_ = 0;
 };
 
 }  // namespace shardfetch

@@ -12,6 +12,8 @@
 
 #include <memory>
 
+#include "loop_callback.h"
+
 namespace shardfetch {
 
 class LoopWatch {
@@ -38,25 +40,22 @@ class LoopWatch {
  private:
   enum class State {
     kStopped,  // the handle exists and is silent
-    kStarted,  // callback_ and context_ are set
+    kStarted,  // callback_ is set
     kClosing,  // uv_close was called: the descriptor is free already, the handle is not
     kClosed,   // libuv let go; the owner has not
   };
 
-  explicit LoopWatch(napi_env env) : env_(env) {}
+  explicit LoopWatch(napi_env env) : callback_(env) {}
   static void on_readable(uv_poll_t* handle, int status, int events);
   static void on_closed(uv_handle_t* handle);
   static void on_environment_end(napi_async_cleanup_hook_handle hook, void* data);
   void release();
   void close();
-  void call_back();
 
-  napi_env env_;
   State state_ = State::kStopped;
   uv_poll_t handle_{};
   napi_async_cleanup_hook_handle hook_ = nullptr;
-  napi_ref callback_ = nullptr;
-  napi_async_context context_ = nullptr;
+  LoopCallback callback_;
   bool released_ = false;  // by the owner
 };
 

@@ -7,16 +7,9 @@
 #include <cmath>
 
 #include "call.h"
+#include "readiness.h"
 
 namespace shardfetch {
-
-// io.ts: EVENT_IN, EVENT_OUT, EVENT_ERR.
-static constexpr uint32_t kIn = 1;
-static constexpr uint32_t kOut = 2;
-static constexpr uint32_t kErr = 4;
-
-// terminate() cannot interrupt a thread inside epoll_wait: it must come back to JavaScript this often, in milliseconds.
-static constexpr int kWaitMsMax = 100;
 
 static uint32_t epoll_events_of(int what) {
   uint32_t events = 0;
