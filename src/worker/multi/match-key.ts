@@ -7,13 +7,13 @@
  *
  * The key is asked once per route, the ladder whenever another route object leads to a destination that is known; after that
  * the route remembers its destination. A field added to `Route` needs a rung here, an element in the key, and its values in
- * `test/contract/match-key.ts`, whose generated tests say so when one is missing.
+ * `test/contract/match-key.test.ts`, whose generated tests say so when one is missing.
  *
  * Compares what was asked for, not where it led: two names of one address are two destinations. Nothing is equal because it
  * would come to the same today, such as `family: 4` for a host that is an IPv4 address.
  */
 
-import type { KeepAlive, Route } from './route.ts';
+import type { Route } from './route.ts';
 
 /** One rung: true when the routes agree in this field. */
 type SameField = (a: Route, b: Route) => boolean;
@@ -28,11 +28,12 @@ const sameConnectToZone: SameField = (a, b) => zoneOf(a.connectTo?.host) === zon
 const sameConnectToPort: SameField = (a, b) => a.connectTo?.port === b.connectTo?.port;
 const sameUnixPath: SameField = (a, b) => a.unixPath === b.unixPath;
 /** In the same order, which is the order in which they are used. */
-const sameLocalAddresses: SameField = (a, b) => a.localAddresses.join() === b.localAddresses.join();
-const sameLocalPorts: SameField = (a, b) => a.localPorts?.join() === b.localPorts?.join();
+const sameLocalAddresses: SameField = (a, b) => sameList(a.localAddresses, b.localAddresses);
+const sameLocalPorts: SameField = (a, b) => sameList(a.localPorts, b.localPorts);
 const sameFamily: SameField = (a, b) => a.family === b.family;
 const sameNoDelay: SameField = (a, b) => a.noDelay === b.noDelay;
-const sameKeepAlive: SameField = (a, b) => keepAliveText(a.keepAlive) === keepAliveText(b.keepAlive);
+const sameKeepAlive: SameField = ({ keepAlive: a }, { keepAlive: b }) =>
+  a?.idleMs === b?.idleMs && a?.intervalMs === b?.intervalMs && a?.probes === b?.probes;
 
 const LADDER: readonly (readonly [field: string, same: SameField])[] = [
   ['scheme', sameScheme],
@@ -57,15 +58,17 @@ export function firstDifference(a: Route, b: Route): string | null {
 
 /** Equal exactly when the routes agree in every field. */
 export function matchKeyOf(route: Route): string {
-  const { origin, connectTo, unixPath, localAddresses, localPorts, family, noDelay } = route;
+  const { origin, connectTo, unixPath, localAddresses, localPorts, family, noDelay, keepAlive } = route;
   if (route.plain) return origin.text;
+  const probing = keepAlive === null ? null : [keepAlive.idleMs, keepAlive.intervalMs, keepAlive.probes];
   // A list in JSON has one reading: no field can look like the end of another. The text of an origin holds no blank.
-  const rest = [connectTo?.host, connectTo?.port, unixPath, localAddresses, localPorts, family, noDelay];
-  return `${origin.text} ${JSON.stringify([...rest, keepAliveText(route.keepAlive)])}`;
+  const rest = [connectTo?.host, connectTo?.port, unixPath, localAddresses, localPorts, family, noDelay, probing];
+  return `${origin.text} ${JSON.stringify(rest)}`;
 }
 
-function keepAliveText(keepAlive: KeepAlive | null): string {
-  return keepAlive === null ? '' : `${keepAlive.idleMs} ${keepAlive.intervalMs} ${keepAlive.probes}`;
+function sameList<Item>(a: readonly Item[] | null, b: readonly Item[] | null): boolean {
+  if (a === null || b === null) return a === b;
+  return a.length === b.length && a.every((item, index) => item === b[index]);
 }
 
 function addressOf(host: string | undefined): string | undefined {
