@@ -4,6 +4,7 @@
  */
 
 import { WINDOW_BYTES_MIN } from '../protocol/port/frames.ts';
+import { WholeBody } from './whole-body.ts';
 
 /** Credit goes back in steps of this size: one small frame per quarter of the initial credit. */
 const CREDIT_STEP_BYTES = 256 * 1024;
@@ -125,23 +126,12 @@ export class BodySource {
     this.#origin.abandon();
   }
 
-  /** The whole body. One chunk is handed on as it is: a moved buffer is not copied. */
-  async collect(): Promise<Uint8Array<ArrayBuffer>> {
+  /** The whole body. `announced`: its length, -1 when it is not known. */
+  async collect(announced: () => number): Promise<Uint8Array<ArrayBuffer>> {
     this.claimed = true;
-    const chunks: Uint8Array<ArrayBuffer>[] = [];
-    let bytes = 0;
-    for (let chunk = await this.next(); chunk !== null; chunk = await this.next()) {
-      chunks.push(chunk);
-      bytes += chunk.length;
-    }
-    if (chunks.length === 1) return chunks[0] as Uint8Array<ArrayBuffer>;
-    const whole = new Uint8Array(bytes);
-    let at = 0;
-    for (const chunk of chunks) {
-      whole.set(chunk, at);
-      at += chunk.length;
-    }
-    return whole;
+    const whole = new WholeBody(announced);
+    for (let chunk = await this.next(); chunk !== null; chunk = await this.next()) whole.add(chunk);
+    return whole.take();
   }
 
   #took(chunk: Uint8Array): void {

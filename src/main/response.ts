@@ -233,8 +233,14 @@ export class PoolResponse {
     if (this.#stream?.locked) return Promise.reject(new TypeError('Body is unusable: Body is locked by a reader'));
     this.#used = this.#hasBody;
     if (this.#stream !== null) return collectStream(this.#stream);
-    if (this.#handle !== null) return this.#handle.source.collect();
+    if (this.#handle !== null) return this.#handle.source.collect(() => this.#announcedBytes);
     return Promise.resolve(this.#wholeBytes());
+  }
+
+  /** The length that the peer announced; -1: none. */
+  get #announcedBytes(): number {
+    const text = this.headers.get('content-length');
+    return text === null || !/^\d+$/.test(text) ? -1 : Number(text);
   }
 
   #wholeBytes(): Uint8Array<ArrayBuffer> {

@@ -10,7 +10,8 @@ import { BatchLink } from '../protocol/port/batch-link.ts';
 import type { BatchReader } from '../protocol/port/batch-reader.ts';
 import { decodeTransferError } from '../protocol/port/error-encoding.ts';
 import { ATTACHED_BODY_BYTES, BODY, COMPLETE, CREDIT, END, ERROR, HEAD } from '../protocol/port/frames.ts';
-import { copyOf, NOT_STREAMED, writeAbort, writeCredit, writeStart } from '../protocol/port/request-frames.ts';
+import { copyOf } from '../protocol/port/own-buffer.ts';
+import { NOT_STREAMED, writeAbort, writeCredit, writeStart } from '../protocol/port/request-frames.ts';
 import {
   readBody,
   readEnd,

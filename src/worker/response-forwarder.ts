@@ -9,6 +9,7 @@
 
 import type { BatchWriter } from '../protocol/port/batch-writer.ts';
 import { ATTACHED_BODY_BYTES, INITIAL_CREDIT_BYTES, WINDOW_BYTES_MIN } from '../protocol/port/frames.ts';
+import { copyOf, unzeroedBuffer } from '../protocol/port/own-buffer.ts';
 import { writeAttachedBody, writeBody, writeEnd, writeHead } from '../protocol/port/response-frames.ts';
 import type { Multi } from './multi/multi.ts';
 import type { Transfer } from './multi/transfer.ts';
@@ -27,10 +28,12 @@ export class ResponseForwarder {
   readonly #onHead = (transfer: Transfer, bytes: Uint8Array, start: number, end: number): void => {
     writeHead(this.#writer, transfer, bytes, start, end);
     const length = transfer.connection?.parser.bodyRemaining ?? -1;
-    if (length > ATTACHED_BODY_BYTES && length <= INITIAL_CREDIT_BYTES) transfer.receiveInto(new Uint8Array(length));
+    if (length > ATTACHED_BODY_BYTES && length <= INITIAL_CREDIT_BYTES)
+      transfer.receiveInto(new Uint8Array(unzeroedBuffer(length)));
   };
   readonly #onData = (transfer: Transfer, bytes: Uint8Array, start: number, end: number): void => {
-    writeBody(this.#writer, transfer.id, bytes, start, end);
+    if (end - start <= ATTACHED_BODY_BYTES) writeBody(this.#writer, transfer.id, bytes, start, end);
+    else writeAttachedBody(this.#writer, transfer.id, copyOf(bytes.subarray(start, end)));
     if (!isCovered(transfer)) this.#spend(transfer, end - start);
   };
   readonly #onEnd = (transfer: Transfer, trailers: string): void => {

@@ -4,6 +4,7 @@
  */
 
 import { BATCH_HEADER_BYTES, BATCH_MAGIC } from './frames.ts';
+import { unzeroedBuffer } from './own-buffer.ts';
 
 /** A batch of some 200 small responses. Fresh buffers are zeroed, so reuse matters more than size (TRAPS 16). */
 const CAPACITY_FIRST_BYTES = 64 * 1024;
@@ -81,7 +82,7 @@ export class BatchWriter {
       this.#adopt(this.#takeSpare(BATCH_HEADER_BYTES + bytes + 4));
       return;
     }
-    const grown = new ArrayBuffer(powerOfTwo(needed));
+    const grown = unzeroedBuffer(powerOfTwo(needed));
     new Uint8Array(grown).set(this.bytes.subarray(0, this.used));
     this.#adopt(grown);
   }
@@ -92,7 +93,7 @@ export class BatchWriter {
       this.#spare = null;
       return spare;
     }
-    return new ArrayBuffer(powerOfTwo(Math.max(bytes, CAPACITY_FIRST_BYTES)));
+    return unzeroedBuffer(powerOfTwo(Math.max(bytes, CAPACITY_FIRST_BYTES)));
   }
 
   #adopt(buffer: ArrayBuffer): void {

@@ -12,6 +12,7 @@ import {
   FRAME_HEADER_WORDS,
   START,
 } from './frames.ts';
+import { copyOf } from './own-buffer.ts';
 
 const START_WORDS = 10;
 const TIMEOUT_WORDS = 5;
@@ -170,11 +171,4 @@ export class StartFrame {
     };
     return true;
   }
-}
-
-/** Bytes in a buffer of their own, which can be moved. */
-export function copyOf(bytes: Uint8Array): ArrayBuffer {
-  const copy = new ArrayBuffer(bytes.length);
-  new Uint8Array(copy).set(bytes);
-  return copy;
 }

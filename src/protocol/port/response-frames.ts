@@ -13,6 +13,7 @@ import {
   INFO_TIMINGS,
   INFO_TIMINGS_BYTES,
 } from './frames.ts';
+import { unzeroedBuffer } from './own-buffer.ts';
 
 const HEAD_WORDS = 7;
 const BODY_WORDS = 5;
@@ -223,7 +224,7 @@ export function infoTiming(text: string, index: number): number {
 }
 
 function copyOut(reader: BatchReader, start: number, count: number): Uint8Array<ArrayBuffer> {
-  const copy = new Uint8Array(count);
+  const copy = new Uint8Array(unzeroedBuffer(count));
   copy.set(reader.bytes.subarray(start, start + count));
   return copy;
 }
