@@ -7,7 +7,8 @@ import { TransferError } from '../../protocol/errors.ts';
 import { openEpollPoller } from '../io/epoll-poller.ts';
 import { errnoName } from '../io/errno.ts';
 import type { Poller, Socket } from '../io/io.ts';
-import type { Multi } from './multi.ts';
+import type { Driven, Driver } from './driver.ts';
+import { LoopTimer } from './loop-timer.ts';
 import { WATCH_REMOVE } from './socket-table.ts';
 
 /**
@@ -17,35 +18,39 @@ import { WATCH_REMOVE } from './socket-table.ts';
  */
 const POLLS_MAX = 8;
 
-const NEVER = Number.POSITIVE_INFINITY;
+/**
+ * Events of one turn. A turn reads what came and then writes what it led to; what it touches of so many connections, and what the
+ * kernel touches for them, should still be in the processor's second-level cache for the second half (some 4 KiB each).
+ */
+const TURN_EVENTS_MAX = 64;
 
-export class EpollDriver {
-  readonly #multi: Multi;
+export class EpollDriver implements Driver {
+  readonly #multi: Driven;
   readonly #poller: Poller;
   /** Counts up with every new watch, so that an event of a descriptor's former life is told from one of its present. */
   #tag = 0;
   /** Tag by descriptor; 0: not watched. */
   readonly #tags: number[] = [];
-  /** When `timeout()` is due on the multi's clock; NEVER: not. */
-  #due = NEVER;
-  /** When the armed timer fires; it may be earlier than `#due`: moving a deadline later costs nothing. */
-  #armed = NEVER;
-  #timer: NodeJS.Timeout | null = null;
-  #immediate: NodeJS.Immediate | null = null;
-  /** True while the driver itself will look at `#due` before it returns. */
+  readonly #timer: LoopTimer;
+  /** True while the driver itself will look at the timer before it returns. */
   #cranking = false;
   #running = false;
   #began = 0;
   #keepsAlive = true;
-  /** Called after each crank: the place to read messages and to send what was collected. */
+  /** What the event loop was last told. */
+  #holding = true;
   onTurn: (() => void) | null = null;
 
-  constructor(multi: Multi) {
+  /** Throws an Error when the addon cannot be loaded or the kernel has no descriptor left. */
+  constructor(multi: Driven) {
     this.#multi = multi;
     this.#poller = openEpollPoller();
+    this.#timer = new LoopTimer(
+      () => multi.io.now(),
+      () => this.crank(),
+    );
   }
 
-  /** Starts driving: installs both callbacks of the multi. Until `stop()`. */
   run(): void {
     if (this.#running) return;
     this.#running = true;
@@ -55,31 +60,29 @@ export class EpollDriver {
     this.#holdLoop();
   }
 
-  /** Ends driving and closes the epoll descriptor. The multi stays as it is. */
   stop(): void {
-    if (!this.#running) return;
-    this.#running = false;
-    this.#multi.socketFunction(null);
-    this.#multi.timerFunction(null);
-    this.#disarm();
-    this.#poller.stop();
+    if (this.#running) {
+      this.#running = false;
+      this.#multi.socketFunction(null);
+      this.#multi.timerFunction(null);
+      this.#poller.stop();
+    }
+    this.#timer.disarm();
     this.#poller.close();
   }
 
-  /** The event loop stays alive while transfers run. The default. */
   ref(): void {
     this.#keepsAlive = true;
     this.#holdLoop();
   }
 
-  /** Transfers under way do not keep the event loop alive. */
   unref(): void {
     this.#keepsAlive = false;
     this.#holdLoop();
   }
 
   /**
-   * One turn of the crank: first what the sockets have, then what is due. In this order an answer that waited in its socket
+   * First what the sockets have, then what is due. In this order an answer that waited in its socket
    * while the thread was busy is no timeout (HOSTILE.md 139), and a connection that closed is known before it is reused.
    */
   crank(): void {
@@ -88,24 +91,22 @@ export class EpollDriver {
     this.#began = this.#multi.io.now();
     try {
       this.handleReady();
-      if (this.#due <= this.#multi.io.now()) {
-        this.#due = NEVER;
+      if (this.#timer.isDue) {
+        this.#timer.clear();
         this.#multi.timeout();
       }
     } finally {
       this.#cranking = false;
-      this.#arm();
+      if (this.#running) this.#timer.arm();
       this.#holdLoop();
     }
     if (this.onTurn !== null) this.onTurn();
   }
 
-  /** Transfers are about to be added, and `crank` will be called after that: no timer need be set for them. */
   hold(): void {
     this.#cranking = true;
   }
 
-  /** Inside `onTurn`: milliseconds since the crank began. */
   get elapsedMs(): number {
     return this.#multi.io.now() - this.#began;
   }
@@ -116,10 +117,14 @@ export class EpollDriver {
     for (let poll = 0; poll < POLLS_MAX; poll++) {
       const count = this.#poller.wait(0);
       if (count <= 0) return;
-      for (let index = 0, end = count * 3; index < end; index += 3) {
-        if (this.#tags[events[index] as number] !== events[index + 2]) events[index] = -1;
+      for (let first = 0; first < count; first += TURN_EVENTS_MAX) {
+        const turn = Math.min(TURN_EVENTS_MAX, count - first);
+        // Only now: the turn before may have closed a descriptor of this one, and opened another with its number.
+        for (let index = first * 3, end = index + turn * 3; index < end; index += 3) {
+          if (this.#tags[events[index] as number] !== events[index + 2]) events[index] = -1;
+        }
+        this.#multi.actions(events, turn, first);
       }
-      this.#multi.actions(events, count);
     }
   }
 
@@ -138,51 +143,11 @@ export class EpollDriver {
   }
 
   #setTimer(timeoutMs: number): void {
-    if (timeoutMs < 0) this.#due = NEVER;
-    else if (timeoutMs === 0) this.#due = 0;
-    // Counted from the turn's beginning: after a long turn the timer is not late by its length.
-    else this.#due = this.#multi.now + timeoutMs;
-    if (!this.#cranking) {
-      this.#arm();
-      this.#holdLoop();
-    }
+    this.#timer.set(timeoutMs, this.#multi.now);
+    if (this.#cranking || !this.#running) return;
+    this.#timer.arm();
+    this.#holdLoop();
   }
-
-  /** Sees to it that `crank` runs when `#due` comes. An armed timer that is too early is left: it will look again. */
-  #arm(): void {
-    if (!this.#running || this.#due === NEVER) return;
-    const now = this.#multi.io.now();
-    if (this.#due <= now) {
-      this.#immediate ??= setImmediate(() => {
-        this.#immediate = null;
-        this.crank();
-      });
-      return;
-    }
-    if (this.#armed <= this.#due) return;
-    if (this.#timer !== null) clearTimeout(this.#timer);
-    this.#armed = this.#due;
-    this.#timer = setTimeout(() => this.#timerFired(), Math.min(Math.ceil(this.#due - now), TIMEOUT_MS_MAX));
-    if (!this.#holding) this.#timer.unref();
-  }
-
-  #timerFired(): void {
-    this.#timer = null;
-    this.#armed = NEVER;
-    this.crank();
-  }
-
-  #disarm(): void {
-    if (this.#timer !== null) clearTimeout(this.#timer);
-    if (this.#immediate !== null) clearImmediate(this.#immediate);
-    this.#timer = null;
-    this.#immediate = null;
-    this.#armed = NEVER;
-    this.#due = NEVER;
-  }
-
-  /** What the event loop was last told. */
-  #holding = true;
 
   /** Idle connections and their expiry keep no program alive; transfers do, unless unref'd. */
   #holdLoop(): void {
@@ -190,18 +155,11 @@ export class EpollDriver {
     const hold = this.#keepsAlive && this.#multi.running > 0;
     if (hold === this.#holding) return;
     this.#holding = hold;
-    if (hold) {
-      this.#poller.ref();
-      this.#timer?.ref();
-    } else {
-      this.#poller.unref();
-      this.#timer?.unref();
-    }
+    this.#timer.referenced = hold;
+    if (hold) this.#poller.ref();
+    else this.#poller.unref();
   }
 }
-
-/** The longest that setTimeout takes; a later deadline is armed again when this fires. */
-const TIMEOUT_MS_MAX = 2 ** 31 - 1;
 
 /** Out of kernel memory or of epoll watches: the multi fails the transfers on this socket with it. */
 function refusedToWatch(negativeErrno: number): TransferError {

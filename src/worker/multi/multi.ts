@@ -213,10 +213,16 @@ export class Multi {
     return this.#endTurn();
   }
 
-  /** `action` for a batch in one turn: `count` triples of socket, events and a tag that is not read. A socket of -1 is passed over. */
-  actions(events: Int32Array, count: number): number {
+  /**
+   * `action` for a batch in one turn: `count` triples of socket, events and a tag that is not read, from the triple `first` on. A
+   * socket of -1 is passed over.
+   */
+  actions(events: Int32Array, count: number, first = 0): number {
     this.#beginTurn();
-    for (let index = 0, end = count * 3; index < end; index += 3) {
+    const start = first * 3;
+    const end = start + count * 3;
+    if (count > 1) this.sockets.prefetch(events, start, end);
+    for (let index = start; index < end; index += 3) {
       const socket = events[index] as number;
       if (socket >= 0) this.#dispatch(socket, events[index + 1] as number);
     }

@@ -20,6 +20,8 @@ export interface SocketOwner {
   readonly transfer: Transfer | null;
   /** Readiness, or a guess of it: an owner must survive events that are not true. */
   onSocketEvents(events: number): void;
+  /** Reads a field of each object that its next event will need; see `SocketTable.prefetch`. Answers any small integer. */
+  prefetch?(): number;
 }
 
 export class SocketEntry {
@@ -50,6 +52,8 @@ export class SocketTable {
   #changed: SocketEntry[] = [];
   #spare: SocketEntry[] = [];
   size = 0;
+  /** What `prefetch` read. Nobody looks at it: a compiler may drop reads whose values are dropped. */
+  #prefetched = 0;
 
   get(socket: Socket): SocketEntry | undefined {
     return this.#entries[socket];
@@ -62,6 +66,25 @@ export class SocketTable {
     this.#entries[socket] = entry;
     this.size++;
     return entry;
+  }
+
+  /**
+   * Before a batch is handled: reads what its events will need, so that it lies in the processor's cache then. With 10,000 busy
+   * sockets nothing of a connection is in the cache any more when its next event comes, and handling one event waits for some
+   * 30 lines of memory, one after the other. Here the reads of many sockets do not depend on each other, so the processor
+   * waits for them all at once: the user time per request falls by a quarter (see bench/closed-loop.ts).
+   * `events`: triples as in `Multi.actions`; offsets [start, end) in it.
+   */
+  prefetch(events: Int32Array, start: number, end: number): void {
+    const entries = this.#entries;
+    let sum = 0;
+    // Three passes, because each finds its objects through the one before.
+    for (let index = start; index < end; index += 3) sum += entries[events[index] as number]?.wanted ?? 0;
+    for (let index = start; index < end; index += 3) {
+      if (entries[events[index] as number]?.owner.transfer === null) sum++;
+    }
+    for (let index = start; index < end; index += 3) sum += entries[events[index] as number]?.owner.prefetch?.() ?? 0;
+    this.#prefetched = (this.#prefetched + sum) & 0xff;
   }
 
   want(entry: SocketEntry, what: number): void {

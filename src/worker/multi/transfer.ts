@@ -243,6 +243,18 @@ export class Transfer {
     return this.state satisfies never;
   }
 
+  /** @internal Reads a field of each line of cache that it takes; see `SocketTable.prefetch`. */
+  prefetch(): number {
+    let sum =
+      this.id + this.status + this.messagePlace + this.hostConnections + this.queuedUs + this.endUs + this.head.length;
+    if (this.previous === null) sum++;
+    if (this.scheduled) sum++;
+    if (this.startMs > 0) sum++;
+    if (this.totalDeadline > 0) sum++;
+    if (this.phaseDeadline > 0) sum++;
+    return this.timer === null ? sum : sum + this.timer.index;
+  }
+
   /** @internal Microseconds from the start to `now`, as a small integer. */
   since(now: number): number {
     return Math.round((now - this.startMs) * US_PER_MS);
