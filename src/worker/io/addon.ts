@@ -1,6 +1,6 @@
 /**
- * The native addon as it is: its functions and their types, loaded on first use. What the engine sees is `native-io.ts` and
- * `epoll-poller.ts`; nothing else imports this.
+ * The native addon as it is: its functions and their types, loaded on first use. What the engine sees is `native-io.ts`,
+ * `epoll-poller.ts`, `loop-watches.ts`, `descriptor-poll.ts` and `wakeup.ts`; nothing else imports this.
  *
  * An environment (main thread or worker) that loads it owns every descriptor it makes, and they end with it.
  */
@@ -35,6 +35,22 @@ export interface Addon {
   pollerStop(poller: number): number;
   pollerSetReferenced(poller: number, referenced: boolean): number;
   pollerClose(poller: number): void;
+
+  watchesOpen(): { readonly watches: number; readonly events: Int32Array } | number;
+  watchesWatch(watches: number, socket: number, what: number): number;
+  watchesTake(watches: number): number;
+  watchesLook(watches: number): number;
+  watchesStart(watches: number, onReady: () => void): number;
+  watchesStop(watches: number): number;
+  watchesSetReferenced(watches: number, referenced: boolean): number;
+  watchesClose(watches: number): void;
+
+  pollDescriptors(triples: Int32Array, count: number, timeoutMs: number): number;
+
+  wakeupOpen(): { readonly descriptor: number; readonly number: number } | number;
+  wakeupSend(number: number): boolean;
+  wakeupClear(descriptor: number): number;
+  wakeupClose(descriptor: number): void;
 
   resolverOpen(): number;
   resolverResolve(resolver: number, host: string, family: 0 | 4 | 6): number;

@@ -1,0 +1,31 @@
+/**
+ * What a driver is: it turns a multi's crank on some event loop. And what it needs of the multi, which is nothing but the public
+ * contract: two callbacks, two driving calls and a clock. So whoever can write one, can write another.
+ */
+
+import type { Multi } from './multi.ts';
+
+/** The multi as a driver sees it. */
+export type Driven = Pick<Multi, 'socketFunction' | 'timerFunction' | 'actions' | 'timeout' | 'running' | 'now'> & {
+  /** The clock that `now` was read from. */
+  readonly io: { now(): number };
+};
+
+export interface Driver {
+  /** Called after each crank: the place to read messages and to send what was collected. */
+  onTurn: (() => void) | null;
+  /** Starts driving: installs both callbacks of the multi. Until `stop()`. */
+  run(): void;
+  /** Ends driving and frees what the driver holds. The multi stays as it is. A driver that was stopped does not run again. */
+  stop(): void;
+  /** The event loop stays alive while transfers run. The default. */
+  ref(): void;
+  /** Transfers under way do not keep the event loop alive. */
+  unref(): void;
+  /** One turn of the crank, now: first what the sockets have, then what is due. Does nothing unless running. */
+  crank(): void;
+  /** Transfers are about to be added, and `crank` will be called after that: no timer need be set for them. */
+  hold(): void;
+  /** Inside `onTurn`: milliseconds since the crank began. */
+  readonly elapsedMs: number;
+}
