@@ -261,14 +261,14 @@ export class ConnectionCache {
     return destination.limit > 0 && destination.open > destination.limit;
   }
 
-  /** Who gets a freed slot: the destination it came from, unless another has waited longer for one. */
+  /** Who gets a freed slot: who has waited longest; among those of one turn the destinations have it in turn (rule 70). */
   #nextToDial(destination: Destination): Transfer | null {
     if (!this.#hasRoomInTotal) return null;
     const own = destination.hasRoom ? destination.queueHead : null;
     const other = this.#starvingOther(destination);
     const head = other?.queueHead ?? null;
     if (other === null || head === null) return own === null ? null : this.#shift(destination);
-    if (own !== null && own.queuedAtMs <= head.queuedAtMs) return this.#shift(destination);
+    if (own !== null && own.queuedAtMs < head.queuedAtMs) return this.#shift(destination);
     return this.#serve(other);
   }
 
