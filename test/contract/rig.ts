@@ -271,7 +271,10 @@ export class Server {
 }
 
 /** Listens until the test is over. The handler is called at the end of each request's head (bodies are not awaited). */
-export async function serve(handler: Handler = (connection) => connection.reply()): Promise<Server> {
+export async function serve(
+  handler: Handler = (connection) => connection.reply(),
+  host = '127.0.0.1',
+): Promise<Server> {
   const listener = net.createServer({ allowHalfOpen: true }, (socket) => {
     const connection = new ServerConnection(socket, server.connections.length);
     server.connections.push(connection);
@@ -297,7 +300,7 @@ export async function serve(handler: Handler = (connection) => connection.reply(
     });
     socket.on('error', () => undefined);
   });
-  listener.listen(0, '127.0.0.1');
+  listener.listen(0, host);
   await once(listener, 'listening');
   const server = new Server((listener.address() as net.AddressInfo).port);
   onTestFinished(() => {
