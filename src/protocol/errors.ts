@@ -105,6 +105,8 @@ export const MULTI_CODES = Object.freeze({
   ABORTED_BY_CALLBACK:
     'A socket or timer callback returned -1, which ends the multi handle; remove all transfers to use it again.',
   BAD_FUNCTION_ARGUMENT: 'The argument is not of the kind that this function takes.',
+  WAKEUP_FAILURE: 'The kernel has no descriptor left for wakeups.',
+  UNRECOVERABLE_POLL: 'The kernel refused to wait for the sockets.',
 });
 
 export type MultiCode = keyof typeof MULTI_CODES;

@@ -7,7 +7,7 @@ import type { Multi } from './multi.ts';
 
 /** The multi as a driver sees it. */
 export type Driven = Pick<Multi, 'socketFunction' | 'timerFunction' | 'actions' | 'timeout' | 'running' | 'now'> & {
-  /** The clock that `now` was read from. */
+  /** @internal The clock that `now` was read from. */
   readonly io: { now(): number };
 };
 

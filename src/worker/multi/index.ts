@@ -1,4 +1,4 @@
-/** `shardfetch/multi`: the multi handle and its driver, for programs with an event loop of their own. */
+/** `shardfetch/multi`: the multi handle and its drivers, for programs with an event loop of their own. */
 
 export {
   MULTI_CODES,
@@ -10,6 +10,8 @@ export {
 } from '../../protocol/errors.ts';
 export type { Limits, Timeouts } from '../../protocol/options.ts';
 export { EVENT_ERR, EVENT_IN, EVENT_OUT, type Socket } from '../io/io.ts';
+export { sendWakeup as wakeup, type WakeupHandle } from '../io/wakeup.ts';
+export type { Driven, Driver } from './driver.ts';
 export { EpollDriver } from './epoll-driver.ts';
 export { type Message, Multi, type MultiStats } from './multi.ts';
 export type { ClearOptions, MultiOptionName, MultiOptions, SocketCallback, TimerCallback } from './multi-options.ts';
@@ -24,3 +26,4 @@ export {
   type TransferOptions,
 } from './transfer-options.ts';
 export type { UploadSource } from './upload.ts';
+export { UvDriver } from './uv-driver.ts';

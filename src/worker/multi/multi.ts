@@ -16,6 +16,7 @@
 import { MultiError, TransferError } from '../../protocol/errors.ts';
 import type { Io, Socket } from '../io/io.ts';
 import { nativeIo } from '../io/native-io.ts';
+import type { WakeupHandle } from '../io/wakeup.ts';
 import { abortedBy } from './aborted-by.ts';
 import { Completions } from './completions.ts';
 import { ConnectionCache } from './connection-cache.ts';
@@ -40,6 +41,7 @@ import { AT_ONCE, TimerAnnouncement, timeoutMs } from './timer-announcement.ts';
 import { TimerQueue } from './timer-queue.ts';
 import { Transfer } from './transfer.ts';
 import { TransferList } from './transfer-list.ts';
+import { WaitSet } from './wait-set.ts';
 
 /** A completed transfer, as `messages()` tells it: once. */
 export interface Message {
@@ -86,6 +88,7 @@ export class Multi {
   readonly #notices = new Notices(this.#completions);
   readonly #socketAnnouncer: SocketAnnouncer;
   readonly #timer = new TimerAnnouncement();
+  readonly #waitSet = new WaitSet(this);
   /** True exactly while a driving call is under way, so also while any callback of it runs. */
   #inTurn = false;
   /** True exactly while the timer or notify callback runs because of `add`, `remove` or `unpause` outside a turn. */
@@ -239,6 +242,47 @@ export class Multi {
     return this.#endTurn();
   }
 
+  /**
+   * For programs without an event loop: `perform` does what there is to do, `wait` or `poll` waits for more, in a loop as long as
+   * `perform` answers more than 0 (curl_multi_perform). Neither callback is needed. Node's own event loop stands still meanwhile.
+   * Answers the number of running transfers. Throws MultiError BAD_HANDLE, RECURSIVE_API_CALL, UNRECOVERABLE_POLL.
+   */
+  perform(): number {
+    this.#checkMayDrive();
+    return this.#waitSet.perform();
+  }
+
+  /**
+   * Waits until a socket is ready or a timer due, at most `timeoutMs`; returns at once when there is no socket to wait for
+   * (curl_multi_wait). Answers the number of sockets that are ready, for `perform` to handle. Throws as `perform`, and
+   * BAD_FUNCTION_ARGUMENT. A worker that waits can be terminated within 100 ms.
+   */
+  wait(timeoutMs: number): number {
+    this.#checkMayDrive();
+    return this.#waitSet.wait(timeoutMs, 'return');
+  }
+
+  /** As `wait`, but sleeps also when there is no socket, and ends by `wakeup` too, which does not count (curl_multi_poll). */
+  poll(timeoutMs: number): number {
+    this.#checkMayDrive();
+    return this.#waitSet.wait(timeoutMs, 'sleep');
+  }
+
+  /**
+   * Ends a `poll`, or the next one if none waits; many are one (curl_multi_wakeup). Allowed in every callback. Other threads call
+   * the function `wakeup` with `wakeupHandle`. Throws MultiError BAD_HANDLE, WAKEUP_FAILURE.
+   */
+  wakeup(): void {
+    if (this.#closed) throw new MultiError('BAD_HANDLE');
+    this.#waitSet.wakeup();
+  }
+
+  /** A number by which any thread of the process may end a `poll` of this multi, at any time. Throws as `wakeup`. */
+  get wakeupHandle(): WakeupHandle {
+    if (this.#closed) throw new MultiError('BAD_HANDLE');
+    return this.#waitSet.wakeupHandle;
+  }
+
   /** Milliseconds until `timeout()` is due, rounded up; 0 now; -1 never (curl_multi_timeout). */
   getTimeout(): number {
     return timeoutMs(this.#expiry(), this.io.now());
@@ -314,6 +358,7 @@ export class Multi {
     try {
       this.#endTurn();
     } finally {
+      this.#waitSet.close();
       this.lookups.close();
     }
   }
@@ -403,9 +448,13 @@ export class Multi {
 
   // ── The turn ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-  #beginTurn(): void {
+  #checkMayDrive(): void {
     if (this.#closed) throw new MultiError('BAD_HANDLE');
     if (this.#inTurn || this.#inOuterCallback) throw new MultiError('RECURSIVE_API_CALL');
+  }
+
+  #beginTurn(): void {
+    this.#checkMayDrive();
     this.#inTurn = true;
     this.now = this.io.now();
   }

@@ -120,6 +120,19 @@ export class SocketTable {
     return taken;
   }
 
+  /** Puts triples of what is watched into `target`: socket, WATCH_IN to WATCH_INOUT, and 0. Answers their number, `size` at most. */
+  fillWatched(target: Int32Array): number {
+    let count = 0;
+    for (const entry of this.#entries) {
+      if (entry === undefined || entry.wanted === WATCH_NONE) continue;
+      target[count * 3] = entry.socket;
+      target[count * 3 + 1] = entry.wanted;
+      target[count * 3 + 2] = 0;
+      count++;
+    }
+    return count;
+  }
+
   /** Tells everything again (a socket callback was installed late: rule 22). */
   noteAll(): void {
     for (const entry of this) {
