@@ -3,9 +3,11 @@
  * Sending and receiving progress independently: a response may arrive, and even complete, while the request is being sent.
  * Which transfer comes next is the connection cache's matter; opening is `dial.ts`'s.
  *
- *   idle    no transfer; watched for reading, so that a close or stray bytes are seen at once (RFC 9112 §9.2, §9.5)
- *   busy    has `transfer`
- *   closed  let go; its descriptor closes at the end of the turn
+ *   idle      no transfer; watched for reading, so that a close or stray bytes are seen at once (RFC 9112 §9.2, §9.5)
+ *   busy      has `transfer`
+ *   draining  has no transfer any more: reads away what is left of a response that nobody wants (RFC 9112 §9.3: the whole body must
+ *             be read before the connection serves again)
+ *   closed    let go; its descriptor closes at the end of the turn
  */
 
 import { TransferError } from '../../protocol/errors.ts';
@@ -16,9 +18,15 @@ import type { Destination } from './destination.ts';
 import type { Multi } from './multi.ts';
 import { RequestSender, type SendProgress } from './request-sender.ts';
 import { type SocketEntry, type SocketOwner, WATCH_IN, WATCH_NONE, WATCH_OUT } from './socket-table.ts';
+import type { Throttle } from './throttle.ts';
 import { TimerNode, type TimerOwner } from './timer-queue.ts';
 import type { Transfer } from './transfer.ts';
 import { PAUSE } from './transfer-options.ts';
+
+/** A response that nobody wants is read to its end when that is near: then it costs less than a new connection. */
+const DRAIN_BYTES_MAX = 64 * 1024;
+/** The peer may be slow with that end, or never come to it. */
+const DRAIN_MS_MAX = 1_000;
 
 /** Methods whose repetition has the effect of one request (RFC 9110 §9.2.2). */
 const IDEMPOTENT_METHODS: ReadonlySet<string> = new Set(['GET', 'HEAD', 'PUT', 'DELETE', 'OPTIONS']);
@@ -30,7 +38,7 @@ const IDEMPOTENT_METHODS: ReadonlySet<string> = new Set(['GET', 'HEAD', 'PUT', '
 const KEEP_ALIVE_MARGIN_MS = 1_000;
 
 export class Connection implements SocketOwner, ResponseSink, TimerOwner {
-  state: 'idle' | 'busy' | 'closed' = 'busy';
+  state: 'idle' | 'busy' | 'draining' | 'closed' = 'busy';
   transfer: Transfer | null = null;
   readonly destination: Destination;
   readonly parser: ResponseParser;
@@ -49,7 +57,7 @@ export class Connection implements SocketOwner, ResponseSink, TimerOwner {
   /** Among all idle ones. */ idleOlderOfAll: Connection | null = null;
   idleNewerOfAll: Connection | null = null;
 
-  /** Ends its rest; made by the first server that says how long it waits. See `rest`. */
+  /** Ends its rest, or its draining; made when first needed. See `rest`. */
   #restTimer: TimerNode | null = null;
   #restDeadline = 0;
 
@@ -72,7 +80,7 @@ export class Connection implements SocketOwner, ResponseSink, TimerOwner {
     this.#entry = entry;
     this.destination = destination;
     this.parser = new ResponseParser(limits);
-    this.#sender = new RequestSender(multi.io, multi.staging, entry.socket);
+    this.#sender = new RequestSender(multi, entry.socket);
     this.remoteAddress = multi.io.remoteAddress(entry.socket);
     this.connectedAt = multi.now;
     entry.owner = this;
@@ -103,6 +111,7 @@ export class Connection implements SocketOwner, ResponseSink, TimerOwner {
     this.uses++;
     this.parser.limits = transfer.limits;
     this.parser.begin(transfer.method, this);
+    transfer.pace?.watch(multi, false);
     multi.sockets.want(this.#entry, transfer.paused ? WATCH_NONE : WATCH_IN);
     this.#sendStep(transfer, this.#sender.start(transfer));
   }
@@ -123,7 +132,8 @@ export class Connection implements SocketOwner, ResponseSink, TimerOwner {
         if (transfer.state === 'sending') transfer.startPhaseClock(multi, multi.now, transfer.timeouts.headMs);
         return;
       case 'starved':
-        // The application has nothing to send for now: that is no fault of the peer's, so no clock of its runs.
+      case 'held':
+        // The application has nothing to send for now, or holds it: that is no fault of the peer's, so no clock of its runs.
         this.#watch(transfer);
         if (transfer.state === 'sending') transfer.startPhaseClock(multi, multi.now, 0);
         return;
@@ -135,20 +145,32 @@ export class Connection implements SocketOwner, ResponseSink, TimerOwner {
     }
   }
 
-  /** The source of the body has more. */
+  /** The source of the body has more, or the transfer may send again. */
   continueUpload(): void {
     const { transfer } = this;
-    if (transfer === null || this.state !== 'busy' || this.#sender.progress !== 'starved') return;
+    const { progress } = this.#sender;
+    if (transfer === null || (progress !== 'starved' && progress !== 'held')) return;
     this.#sendStep(transfer, this.#sender.proceed(transfer));
+  }
+
+  /** A speed limit of the transfer's has bytes to give again. */
+  rateAllows(): void {
+    const { transfer } = this;
+    if (transfer === null) return;
+    this.continueUpload();
+    if (this.transfer !== transfer) return;
+    this.#watch(transfer);
+    if (transfer.state === 'body') this.#restartBodyClock(transfer);
   }
 
   /**
    * Nothing more can be sent, but the answer may have come first (an early 413, say): what has come is read before judging, to
-   * its end (RFC 9112 §9.5). What a paused transfer does not take yet is read when it goes on.
+   * its end (RFC 9112 §9.5). What a paused or throttled transfer does not take yet is read when it goes on.
    */
   #sendFailed(transfer: Transfer): void {
     while (this.transfer === transfer && !transfer.paused && this.#receive());
-    if (this.transfer === transfer && !transfer.paused) this.#connectionLost(this.#sender.errno);
+    if (this.transfer !== transfer || transfer.paused || transfer.pace?.receive?.waiting) return;
+    this.#connectionLost(this.#sender.errno);
   }
 
   // ── Receiving ────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -156,6 +178,10 @@ export class Connection implements SocketOwner, ResponseSink, TimerOwner {
   onSocketEvents(events: number): void {
     if (this.state === 'idle') {
       this.#idleEvent();
+      return;
+    }
+    if (this.state === 'draining') {
+      this.#receiveUnwanted();
       return;
     }
     if (this.state === 'closed') return;
@@ -180,8 +206,9 @@ export class Connection implements SocketOwner, ResponseSink, TimerOwner {
     if (this.keepAliveMs < this.#multi.cache.limits.idleMs) this.#wakeAt(this.idleSince + this.keepAliveMs);
   }
 
-  /** Its rest may have lasted too long (TimerOwner). */
+  /** Its rest may have lasted too long, or its draining has (TimerOwner). */
   onTimer(now: number): void {
+    if (this.state === 'draining') this.close();
     if (this.state !== 'idle') return;
     const deadline = this.idleSince + this.keepAliveMs;
     if (deadline > now) this.#wakeAt(deadline);
@@ -213,20 +240,42 @@ export class Connection implements SocketOwner, ResponseSink, TimerOwner {
     const transfer = this.transfer as Transfer;
     // What was held back while it was paused comes first: the transfer was unpaused and its `resume` is still to come.
     if (this.#leftover !== null || this.#refused !== null) return false;
-    const { target } = transfer;
-    if (target !== null) return this.#receiveIntoTarget(transfer, target);
+    const { target, pace } = transfer;
+    if (pace !== null && pace.receive !== null) return this.#receiveThrottled(transfer, pace.receive);
+    if (target !== null) return this.#receiveIntoTarget(transfer, target, target.length - transfer.targetOffset);
     const count = multi.io.read(this.#entry.socket);
-    if (count > 0) this.#consume(transfer, multi.io.readBuffer, 0, count);
+    return this.#received(transfer, count);
+  }
+
+  /** As much as the speed limit has room for; the socket is not watched while that is nothing (rule 78). */
+  #receiveThrottled(transfer: Transfer, throttle: Throttle): boolean {
+    const { io } = this.#multi;
+    const { target, targetOffset } = transfer;
+    const wanted = target === null ? io.readBuffer.length : target.length - targetOffset;
+    const most = Math.min(wanted, throttle.room(this.#multi));
+    if (most === 0) {
+      this.#watch(transfer);
+      if (transfer.state === 'body') this.#restartBodyClock(transfer);
+      return false;
+    }
+    if (target !== null) return this.#receiveIntoTarget(transfer, target, most);
+    const count = io.readInto(this.#entry.socket, io.readBuffer, 0, most);
+    if (count > 0) throttle.moved(count);
+    return this.#received(transfer, count);
+  }
+
+  /** `count` bytes lie in the read buffer; 0: the peer's FIN; negative: an errno. */
+  #received(transfer: Transfer, count: number): boolean {
+    if (count > 0) this.#consume(transfer, this.#multi.io.readBuffer, 0, count);
     else if (count === 0) this.#peerClosed(transfer);
     else if (!isTransient(count)) this.#connectionLost(count);
     return count > 0;
   }
 
-  #receiveIntoTarget(transfer: Transfer, target: Uint8Array): boolean {
-    const multi = this.#multi;
-    const { targetOffset } = transfer;
-    const count = multi.io.readInto(this.#entry.socket, target, targetOffset, target.length - targetOffset);
+  #receiveIntoTarget(transfer: Transfer, target: Uint8Array, most: number): boolean {
+    const count = this.#multi.io.readInto(this.#entry.socket, target, transfer.targetOffset, most);
     if (count > 0) {
+      transfer.pace?.receive?.moved(count);
       transfer.targetOffset += count;
       transfer.bytesReceived += count;
       this.parser.skipBody(count);
@@ -243,9 +292,13 @@ export class Connection implements SocketOwner, ResponseSink, TimerOwner {
       consumed = this.parser.execute(bytes, start, end);
     } catch (error) {
       if (this.transfer === transfer) this.#fail(this.#thrown ?? asTransferError(error));
+      else if (this.state === 'draining') this.close();
       return;
     }
-    if (this.transfer !== transfer) return;
+    if (this.transfer !== transfer) {
+      if (this.state === 'draining') this.#unwanted(bytes, consumed, end);
+      return;
+    }
     if (this.parser.complete) this.#stray = consumed < end;
     else if (consumed < end) this.#leftover = bytes.slice(consumed, end);
     this.#afterBytes(transfer);
@@ -294,7 +347,7 @@ export class Connection implements SocketOwner, ResponseSink, TimerOwner {
 
   onBody(_parser: ResponseParser, bytes: Uint8Array, start: number, end: number): boolean {
     const { transfer } = this;
-    if (transfer === null) return false;
+    if (transfer === null) return this.state === 'draining';
     transfer.bytesReceived += end - start;
     if (transfer.target !== null) {
       transfer.target.set(bytes.subarray(start, end), transfer.targetOffset);
@@ -313,7 +366,10 @@ export class Connection implements SocketOwner, ResponseSink, TimerOwner {
   #deliver(transfer: Transfer, bytes: Uint8Array, start: number, end: number): boolean {
     if (transfer.onData === null) return true;
     try {
-      if (transfer.onData(transfer, bytes, start, end) === PAUSE) {
+      const answer = transfer.onData(transfer, bytes, start, end);
+      // It may have removed itself.
+      if (this.transfer !== transfer) return false;
+      if (answer === PAUSE) {
         this.#refused = bytes.slice(start, end);
         transfer.paused = true;
         this.pauseChanged();
@@ -322,7 +378,7 @@ export class Connection implements SocketOwner, ResponseSink, TimerOwner {
       this.#thrown = abortedByCallback('onData', error);
       throw this.#thrown;
     }
-    return this.transfer === transfer && !transfer.paused;
+    return !transfer.paused;
   }
 
   // ── Pausing ──────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -333,6 +389,7 @@ export class Connection implements SocketOwner, ResponseSink, TimerOwner {
     if (transfer === null || this.state !== 'busy') return;
     this.#watch(transfer);
     if (transfer.state === 'body') this.#restartBodyClock(transfer);
+    else if (transfer.state === 'sending') this.#restartSendClock(transfer);
   }
 
   /** After `unpause()`: what was held back goes first; the socket's turn comes with its next event. */
@@ -353,7 +410,7 @@ export class Connection implements SocketOwner, ResponseSink, TimerOwner {
     const leftover = this.#leftover;
     this.#leftover = null;
     if (leftover !== null) this.#consume(transfer, leftover, 0, leftover.length);
-    else this.#afterBytes(transfer);
+    else if (refused !== null) this.#afterBytes(transfer);
   }
 
   // ── Ending ───────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -366,6 +423,7 @@ export class Connection implements SocketOwner, ResponseSink, TimerOwner {
 
   close(): void {
     if (this.state === 'closed') return;
+    if (this.state === 'draining') this.#multi.placer.draining.delete(this);
     this.state = 'closed';
     this.#sender.stop();
     this.#leftover = null;
@@ -373,6 +431,55 @@ export class Connection implements SocketOwner, ResponseSink, TimerOwner {
     if (this.#restTimer !== null) this.#multi.timers.cancel(this.#restTimer);
     this.#multi.sockets.leave(this.#entry);
     this.#multi.placer.freeSlot(this.destination);
+  }
+
+  /**
+   * Lets go of its transfer, whose response is no longer wanted, and reads away what is left of that, where it is worth it
+   * (HOSTILE 73). Otherwise nothing happens: whoever removes the transfer abandons the connection.
+   */
+  drain(): void {
+    const { transfer, parser } = this;
+    if (transfer === null || transfer.state !== 'body') return;
+    if (parser.bodyRemaining < 0 || parser.bodyRemaining > DRAIN_BYTES_MAX || !this.#canServeAgain(transfer)) return;
+    const multi = this.#multi;
+    const leftover = this.#leftover;
+    this.#leftover = null;
+    this.#refused = null;
+    transfer.connection = null;
+    this.transfer = null;
+    this.state = 'draining';
+    multi.placer.draining.add(this);
+    multi.sockets.want(this.#entry, WATCH_IN);
+    if (this.#restTimer !== null) multi.timers.cancel(this.#restTimer);
+    this.#wakeAt(multi.now + DRAIN_MS_MAX);
+    // Inside a callback of the parser's what is left of its bytes comes when it returns: see `#consume`.
+    if (leftover !== null) this.#unwanted(leftover, 0, leftover.length);
+    else if (parser.complete) this.#drained();
+  }
+
+  #receiveUnwanted(): void {
+    const { io } = this.#multi;
+    const count = io.read(this.#entry.socket);
+    if (count > 0) this.#unwanted(io.readBuffer, 0, count);
+    else if (!isTransient(count)) this.close();
+  }
+
+  #unwanted(bytes: Uint8Array, start: number, end: number): void {
+    try {
+      const consumed = this.parser.execute(bytes, start, end);
+      if (!this.parser.complete) return;
+      if (consumed === end) this.#drained();
+      else this.close();
+    } catch {
+      this.close();
+    }
+  }
+
+  #drained(): void {
+    const { placer, timers } = this.#multi;
+    placer.draining.delete(this);
+    timers.cancel(this.#restTimer as TimerNode);
+    placer.connectionFree(this);
   }
 
   #finish(transfer: Transfer): void {
@@ -469,14 +576,24 @@ export class Connection implements SocketOwner, ResponseSink, TimerOwner {
   }
 
   #watch(transfer: Transfer): void {
-    const incoming = transfer.paused ? WATCH_NONE : WATCH_IN;
-    const outgoing = this.#sender.progress === 'blocked' ? WATCH_OUT : WATCH_NONE;
+    const { progress } = this.#sender;
+    const { pace, paused, sendPaused } = transfer;
+    const incoming = paused || pace?.receive?.waiting ? WATCH_NONE : WATCH_IN;
+    const outgoing = progress === 'blocked' && !sendPaused ? WATCH_OUT : WATCH_NONE;
+    pace?.watch(this.#multi, paused || sendPaused || progress === 'starved');
     this.#multi.sockets.want(this.#entry, incoming | outgoing);
   }
 
   #restartBodyClock(transfer: Transfer): void {
-    const { bodyIdleMs } = transfer.timeouts;
-    transfer.startPhaseClock(this.#multi, this.#multi.now, transfer.paused ? 0 : bodyIdleMs);
+    const { timeouts, paused, pace } = transfer;
+    const held = paused || pace?.receive?.waiting;
+    transfer.startPhaseClock(this.#multi, this.#multi.now, held ? 0 : timeouts.bodyIdleMs);
+  }
+
+  /** It runs while the peer takes no more of the request. */
+  #restartSendClock(transfer: Transfer): void {
+    const stalled = this.#sender.progress === 'blocked' && !transfer.sendPaused;
+    transfer.startPhaseClock(this.#multi, this.#multi.now, stalled ? transfer.timeouts.headMs : 0);
   }
 }
 

@@ -13,11 +13,21 @@ export { EVENT_ERR, EVENT_IN, EVENT_OUT, type Socket } from '../io/io.ts';
 export { sendWakeup as wakeup, type WakeupHandle } from '../io/wakeup.ts';
 export type { Driven, Driver } from './driver.ts';
 export { EpollDriver } from './epoll-driver.ts';
+export type { LookupAddress, LookupDone, LookupFunction } from './lookup-function.ts';
 export { type Message, Multi, type MultiStats } from './multi.ts';
 export type { ClearOptions, MultiOptionName, MultiOptions, SocketCallback, TimerCallback } from './multi-options.ts';
 export type { Notification, NotifyCallback } from './notices.ts';
+export type { PaceOptions } from './pace.ts';
+export type { IpFamily, KeepAlive, RouteOptions } from './route.ts';
+export type { CloseSocketHook, OpenSocketHook, SocketAddress, SocketPurpose } from './socket-hooks.ts';
 export { WATCH_IN, WATCH_INOUT, WATCH_OUT, WATCH_REMOVE } from './socket-table.ts';
-export { Transfer, type TransferInfo, type TransferState, type TransferTimings } from './transfer.ts';
+export {
+  type PauseDirection,
+  Transfer,
+  type TransferInfo,
+  type TransferState,
+  type TransferTimings,
+} from './transfer.ts';
 export {
   type DataCallback,
   type EndCallback,

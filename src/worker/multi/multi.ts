@@ -20,6 +20,7 @@ import type { WakeupHandle } from '../io/wakeup.ts';
 import { abortedBy } from './aborted-by.ts';
 import { Completions } from './completions.ts';
 import { ConnectionCache } from './connection-cache.ts';
+import { DescriptorShortage } from './descriptor-shortage.ts';
 import type { Dial } from './dial.ts';
 import { Lookups } from './lookups.ts';
 import {
@@ -36,6 +37,7 @@ import { NOTIFICATIONS, Notices, type Notification, type NotifyCallback } from '
 import { Placer } from './placer.ts';
 import { Schedule } from './schedule.ts';
 import { SocketAnnouncer } from './socket-announcer.ts';
+import { SocketOpener } from './socket-opener.ts';
 import { type SocketEntry, SocketTable } from './socket-table.ts';
 import { AT_ONCE, TimerAnnouncement, timeoutMs } from './timer-announcement.ts';
 import { TimerQueue } from './timer-queue.ts';
@@ -79,6 +81,9 @@ export class Multi {
   /** @internal */ readonly cache: ConnectionCache;
   /** @internal */ readonly placer: Placer;
   /** @internal */ readonly lookups: Lookups;
+  /** @internal */ readonly socketOpener = new SocketOpener(this);
+  /** @internal */ readonly shortage = new DescriptorShortage(this);
+  /** @internal */ readonly happyEyeballsMs: number;
   /** Milliseconds of the multi's clock (CLOCK_MONOTONIC), read once per turn: what the timer callback's argument counts from. */
   now: number;
 
@@ -107,14 +112,18 @@ export class Multi {
 
   /** Throws TransferError INVALID_ARGUMENT that names the option. */
   constructor(options: MultiOptions = {}) {
-    const { io, cacheLimits, lookupTtlMs } = resolveMultiOptions(options);
+    const { io, cacheLimits, lookupTtlMs, lookup, resolve, happyEyeballsMs } = resolveMultiOptions(options);
     this.io = io ?? nativeIo();
     const { writeBuffer } = this.io;
     this.staging = Buffer.from(writeBuffer.buffer, writeBuffer.byteOffset, writeBuffer.byteLength);
     this.cache = new ConnectionCache(cacheLimits);
     this.placer = new Placer(this, this.cache);
     this.#socketAnnouncer = new SocketAnnouncer(this);
-    this.lookups = new Lookups(this.io, this.sockets, lookupTtlMs);
+    this.lookups = new Lookups(this, lookupTtlMs, lookup);
+    for (const [hostAndPort, addresses] of Object.entries(resolve)) {
+      this.lookups.statics.set('resolve', hostAndPort, addresses);
+    }
+    this.happyEyeballsMs = happyEyeballsMs;
     this.now = this.io.now();
   }
 
@@ -182,10 +191,7 @@ export class Multi {
     this.#transfers.add(transfer);
     this.#added++;
     this.#running++;
-    if (transfer.timeouts.totalMs > 0) {
-      transfer.totalDeadline = transfer.startMs + transfer.timeouts.totalMs;
-      transfer.startPhaseClock(this, transfer.startMs, 0);
-    }
+    if (transfer.timeouts.totalMs > 0) transfer.startTotalClock(this);
     this.schedule(transfer);
   }
 
@@ -200,12 +206,27 @@ export class Multi {
     else {
       this.placer.release(transfer);
       this.#running--;
+      this.#bytesIn += transfer.bytesReceived;
+      this.#bytesOut += transfer.bytesSent;
     }
     this.#completions.drop(transfer);
     this.#transfers.delete(transfer);
     transfer.reset();
     if (this.#transfers.length === 0) this.#dead = false;
     this.#settleOutsideTurn();
+  }
+
+  /**
+   * `remove`, of a transfer whose response is no longer wanted: when its body has a known end within 64 KiB, that is read away
+   * for 1 s at most and the connection is kept, because that costs less than a new one; else the connection closes. In every
+   * other state the same as `remove`. Throws MultiError BAD_EASY_HANDLE.
+   */
+  discard(transfer: Transfer): void {
+    if (transfer.multi === this) {
+      this.readClock();
+      transfer.connection?.drain();
+    }
+    this.remove(transfer);
   }
 
   /** There was activity on a socket: `events` 1 in, 2 out, 4 error; 0 unknown. Answers the number of running transfers. */
@@ -344,6 +365,14 @@ export class Multi {
     this.#settleOutsideTurn();
   }
 
+  /**
+   * Fixes the addresses of `host:port`, or of `*:port` for all hosts, until it is told otherwise; null forgets them
+   * (CURLOPT_RESOLVE). They come before look-ups and never expire. Allowed in every callback. Throws TransferError INVALID_ARGUMENT.
+   */
+  setAddresses(hostAndPort: string, addresses: string | readonly string[] | null): void {
+    this.lookups.statics.set('setAddresses', hostAndPort, addresses);
+  }
+
   /** Removes every transfer, closes every connection and ends the handle; may call the socket callback. Twice is fine. */
   close(): void {
     if (this.#closed) return;
@@ -376,8 +405,18 @@ export class Multi {
     if (!this.#inTurn) this.now = this.io.now();
   }
 
+  /** @internal A clock was set, perhaps outside a turn: the application's timer may have to change. */
+  timersChanged(): void {
+    this.#settleOutsideTurn();
+  }
+
   /** @internal The transfer paused: what is wanted of its socket has changed. */
   pauseChanged(): void {
+    this.#settleOutsideTurn();
+  }
+
+  /** @internal A clock of a transfer was changed from outside: the timer may have to be another. */
+  clockChanged(): void {
     this.#settleOutsideTurn();
   }
 
@@ -410,6 +449,7 @@ export class Multi {
     transfer.retried = true;
     transfer.connection = null;
     transfer.bytesSent = 0;
+    transfer.pace?.stop(this);
     transfer.state = 'runnable';
     transfer.startPhaseClock(this, this.now, 0);
     this.schedule(transfer);

@@ -16,6 +16,8 @@ import { TimerNode, type TimerOwner } from './timer-queue.ts';
 import type { Transfer } from './transfer.ts';
 
 export class Placer implements TimerOwner {
+  /** @internal Busy with the rest of a response that nobody wants; see `Connection.drain`. */
+  readonly draining = new Set<Connection>();
   /** Connections ever opened. */
   opened = 0;
   /** Transfers begun on a connection that had served others. */
@@ -143,7 +145,9 @@ export class Placer implements TimerOwner {
     if (this.#idleTimer.index < 0) timers.set(this.#idleTimer, this.#cache.nextExpiry);
   }
 
+  /** Closes what no transfer has. */
   closeAllIdle(): void {
+    for (const connection of this.draining) connection.close();
     for (let idle = this.#cache.oldestIdle; idle !== null; idle = this.#cache.oldestIdle) this.closeIdle(idle);
     this.#multi.timers.cancel(this.#idleTimer);
   }

@@ -6,6 +6,7 @@
 import type { TransferError } from '../../protocol/errors.ts';
 import { EAGAIN, EINTR } from '../io/errno.ts';
 import type { Io, Socket } from '../io/io.ts';
+import type { Multi } from './multi.ts';
 import type { Transfer } from './transfer.ts';
 import { PAUSE } from './transfer-options.ts';
 import { Upload } from './upload.ts';
@@ -14,13 +15,20 @@ import { Upload } from './upload.ts';
  *   sent     all is written
  *   blocked  the socket takes no more for now
  *   starved  the source has nothing for now
+ *   held     the transfer may not send for now: it is paused, or at its speed limit
  *   failed   writing failed: see `errno`
  *   refused  the source broke its word: see `fault`
  */
-export type SendProgress = 'sent' | 'blocked' | 'starved' | 'failed' | 'refused';
+export type SendProgress = 'sent' | 'blocked' | 'starved' | 'held' | 'failed' | 'refused';
 
 /** Small pieces (a chunk's size line, its data, its line end) are gathered up to this: a system call costs more than the copy. */
 const GATHER_BYTES = 16 * 1024;
+
+/**
+ * Writes in one go. A source that always has more and a peer that always takes it would keep a turn for themselves (rule 38);
+ * the socket is found writable again in the next one.
+ */
+const WRITES_MAX = 16;
 
 type Piece = Uint8Array | null | typeof PAUSE | 'refused';
 
@@ -32,6 +40,7 @@ export class RequestSender {
   fault: TransferError | null = null;
   /** True once the source was asked for anything, however the sending ended: the request cannot be sent again. */
   uploadBegun = false;
+  readonly #multi: Multi;
   readonly #io: Io;
   readonly #staging: Buffer;
   readonly #socket: Socket;
@@ -46,9 +55,10 @@ export class RequestSender {
   /** Where small pieces are gathered; made by the first upload. */
   #gathered: Buffer | null = null;
 
-  constructor(io: Io, staging: Buffer, socket: Socket) {
-    this.#io = io;
-    this.#staging = staging;
+  constructor(multi: Multi, socket: Socket) {
+    this.#multi = multi;
+    this.#io = multi.io;
+    this.#staging = multi.staging;
     this.#socket = socket;
   }
 
@@ -59,7 +69,7 @@ export class RequestSender {
     const bodyBytes = body === null ? 0 : body.length;
     this.#upload = upload === null ? null : new Upload(upload);
     this.uploadBegun = false;
-    if (headBytes + bodyBytes > this.#staging.length) {
+    if (headBytes + bodyBytes > this.#staging.length || transfer.sendPaused || transfer.pace !== null) {
       this.#out = Buffer.from(head, 'latin1');
       this.#outOffset = 0;
       this.#body = body;
@@ -79,16 +89,22 @@ export class RequestSender {
 
   /** Goes on after the socket became writable, or the source has more. */
   proceed(transfer: Transfer): SendProgress {
-    for (;;) {
+    const throttle = transfer.pace?.send ?? null;
+    for (let writes = 0; ; writes++) {
+      if (transfer.sendPaused) return this.#become('held');
+      if (writes === WRITES_MAX) return this.#become('blocked');
       const out = this.#out ?? this.#refill();
       if (out === null) return this.progress;
       const left = out.length - this.#outOffset;
-      const written = left === 0 ? 0 : this.#io.writeFrom(this.#socket, out, this.#outOffset, left);
+      const most = throttle === null || left === 0 ? left : Math.min(left, throttle.room(this.#multi));
+      if (most === 0 && left > 0) return this.#become('held');
+      const written = most === 0 ? 0 : this.#io.writeFrom(this.#socket, out, this.#outOffset, most);
       if (written < 0) return this.#stopped(written);
+      throttle?.moved(written);
       transfer.bytesSent += written;
       this.#outOffset += written;
-      if (written < left) return this.#become('blocked');
-      this.#out = null;
+      if (written < most) return this.#become('blocked');
+      if (written === left) this.#out = null;
     }
   }
 

@@ -17,7 +17,9 @@ import {
   type Timeouts,
 } from '../../protocol/options.ts';
 import { originOf, targetOf } from '../../protocol/origin.ts';
+import { PACE_OPTION_NAMES, type PaceOptions } from './pace.ts';
 import { ROUTE_OPTION_NAMES, type Route, type RouteOptions, resolveRouteOptions, routeOf } from './route.ts';
+import type { CloseSocketHook, OpenSocketHook } from './socket-hooks.ts';
 import type { Transfer } from './transfer.ts';
 import type { UploadSource } from './upload.ts';
 
@@ -31,7 +33,7 @@ export type DataCallback = (transfer: Transfer, bytes: Uint8Array, start: number
 /** The response is complete. `trailers` is the trailer section as latin-1 text, or ''. */
 export type EndCallback = (transfer: Transfer, trailers: string) => void;
 
-export interface TransferOptions extends RouteOptions {
+export interface TransferOptions extends RouteOptions, PaceOptions {
   /** Absolute `http:` URL. */
   url: string | URL;
   /** Default `GET`. CONNECT, TRACE and TRACK are refused (Fetch §4.1). */
@@ -46,6 +48,10 @@ export interface TransferOptions extends RouteOptions {
   freshConnect?: boolean;
   /** Close the connection after this one (CURLOPT_FORBID_REUSE). Default false. */
   forbidReuse?: boolean;
+  /** Makes the sockets of this transfer (CURLOPT_OPENSOCKETFUNCTION). */
+  openSocket?: OpenSocketHook;
+  /** Closes the sockets that this transfer opened (CURLOPT_CLOSESOCKETFUNCTION). */
+  closeSocket?: CloseSocketHook;
   onHead?: HeadCallback;
   onData?: DataCallback;
   onEnd?: EndCallback;
@@ -77,11 +83,14 @@ const OPTION_NAMES = [
   'limits',
   'freshConnect',
   'forbidReuse',
+  'openSocket',
+  'closeSocket',
   'onHead',
   'onData',
   'onEnd',
   'private',
   ...ROUTE_OPTION_NAMES,
+  ...PACE_OPTION_NAMES,
 ];
 
 /** Throws TransferError INVALID_ARGUMENT that names the option. */

@@ -15,12 +15,14 @@
  */
 
 import { MultiError, type TransferError, type TransferPhase } from '../../protocol/errors.ts';
-import type { Limits, Timeouts } from '../../protocol/options.ts';
+import { completeTimeouts, type Limits, type Timeouts } from '../../protocol/options.ts';
 import type { Origin } from '../../protocol/origin.ts';
 import type { Connection } from './connection.ts';
 import type { Dial } from './dial.ts';
 import type { Multi } from './multi.ts';
+import { type Pace, paceOf } from './pace.ts';
 import type { Route } from './route.ts';
+import type { SocketHooks } from './socket-hooks.ts';
 import { phaseTimeout, totalTimeout } from './timeouts.ts';
 import { TimerNode } from './timer-queue.ts';
 import {
@@ -35,6 +37,9 @@ import {
 import type { UploadSource } from './upload.ts';
 
 export type TransferState = 'new' | 'runnable' | 'queued' | 'dialing' | 'sending' | 'waiting' | 'body' | 'done';
+
+/** What `pause` holds. */
+export type PauseDirection = 'receive' | 'send' | 'both';
 
 /** Milliseconds from the start of the transfer; -1 for what has not happened. A reused connection shows its connect steps as done at once. */
 export interface TransferTimings {
@@ -81,7 +86,8 @@ export class Transfer {
   readonly head: string;
   readonly body: Uint8Array | null;
   readonly upload: UploadSource | null;
-  readonly timeouts: Readonly<Timeouts>;
+  /** Changed with `setTimeouts`. */
+  timeouts: Readonly<Timeouts>;
   readonly limits: Readonly<Limits>;
   readonly forbidReuse: boolean;
   onHead: HeadCallback | null = null;
@@ -112,10 +118,14 @@ export class Transfer {
   /** @internal Set in 'dialing'. */ dial: Dial | null = null;
   /** @internal Set in 'sending', 'waiting' and 'body'. */ connection: Connection | null = null;
   /** @internal */ readonly freshConnect: boolean;
+  /** @internal null: the engine opens and closes its sockets itself. */ readonly socketHooks: SocketHooks | null =
+    null;
   /** @internal */ retried = false;
   /** @internal Where its unread message waits; -1: it has none. See completions.ts. */ messagePlace = -1;
   /** @internal True exactly while its EASY_DONE waits to be told. */ unnotified = false;
-  /** @internal */ paused = false;
+  /** @internal Receiving is paused. */ paused = false;
+  /** @internal Sending is paused. */ sendPaused = false;
+  /** @internal null: as fast as it goes, and as slow. */ readonly pace: Pace | null;
   /** @internal Where a body of known length is received; null: through `onData`. */ target: Uint8Array | null = null;
   /** @internal */ targetOffset = 0;
   /** @internal The connection cache's generation when it dialed. */ generation = 0;
@@ -147,7 +157,9 @@ export class Transfer {
     const given = isPrepared(options) ? null : options;
     this.freshConnect = given?.freshConnect === true;
     this.forbidReuse = given?.forbidReuse === true;
+    this.pace = given === null ? null : paceOf(this, given);
     if (given === null) return;
+    this.socketHooks = socketHooksOf(given);
     this.onHead = checkCallback('onHead', given.onHead);
     this.onData = checkCallback('onData', given.onData);
     this.onEnd = checkCallback('onEnd', given.onEnd);
@@ -155,24 +167,46 @@ export class Transfer {
   }
 
   /**
-   * No body bytes are delivered and the socket is no longer read until `unpause()` (curl_easy_pause). The body clock stands
-   * still; the others run.
+   * Holds the transfer until `unpause` (curl_easy_pause), in any state and in every callback. Receiving, the default: no body bytes
+   * are delivered, the socket is not read and the body clock stands still. Sending: nothing is written, not even the head, and
+   * the clock of a stalled upload stands still. The other clocks run. Throws MultiError BAD_FUNCTION_ARGUMENT.
    */
-  pause(): void {
-    if (this.paused) return;
-    this.paused = true;
+  pause(direction: PauseDirection = 'receive'): void {
+    const receive = holdsReceiving(direction) || this.paused;
+    const send = holdsSending(direction) || this.sendPaused;
+    if (receive === this.paused && send === this.sendPaused) return;
+    this.paused = receive;
+    this.sendPaused = send;
     this.multi?.readClock();
     this.connection?.pauseChanged();
     this.multi?.pauseChanged();
   }
 
-  /** Goes on in the multi's next turn, which the timer callback asks for: no socket event is needed. */
-  unpause(): void {
-    if (!this.paused) return;
-    this.paused = false;
+  /**
+   * Goes on, by default with receiving, in the multi's next turn, which the timer callback asks for: no socket event is needed.
+   * Throws MultiError BAD_FUNCTION_ARGUMENT.
+   */
+  unpause(direction: PauseDirection = 'receive'): void {
+    const receive = !holdsReceiving(direction) && this.paused;
+    const send = !holdsSending(direction) && this.sendPaused;
+    if (receive === this.paused && send === this.sendPaused) return;
+    this.paused = receive;
+    this.sendPaused = send;
     this.multi?.readClock();
     this.connection?.pauseChanged();
     this.multi?.schedule(this);
+  }
+
+  /**
+   * Changes clocks, also of a transfer that is added (rule 12). `totalMs` acts at once and counts from the start; each of the others
+   * when its clock starts next. Throws TransferError INVALID_ARGUMENT.
+   */
+  setTimeouts(timeouts: Partial<Timeouts>): void {
+    this.timeouts = completeTimeouts(timeouts, this.timeouts);
+    const { multi } = this;
+    if (multi === null || this.state === 'done') return;
+    this.startTotalClock(multi);
+    multi.clockChanged();
   }
 
   /** The source of the body, which had answered PAUSE, has more (or has ended); the engine asks it in the multi's next turn. */
@@ -260,9 +294,20 @@ export class Transfer {
     return Math.round((now - this.startMs) * US_PER_MS);
   }
 
+  /** @internal The clock of the whole transfer counts from its start. */
+  startTotalClock(multi: Multi): void {
+    const { totalMs } = this.timeouts;
+    this.totalDeadline = totalMs > 0 ? this.startMs + totalMs : NEVER;
+    this.#setTimer(multi);
+  }
+
   /** @internal Starts the clock of the state just entered; `ms` 0: none. */
   startPhaseClock(multi: Multi, now: number, ms: number): void {
     this.phaseDeadline = ms > 0 ? now + ms : NEVER;
+    this.#setTimer(multi);
+  }
+
+  #setTimer(multi: Multi): void {
     const deadline = Math.min(this.phaseDeadline, this.totalDeadline);
     if (this.timer === null) {
       if (deadline === NEVER) return;
@@ -276,6 +321,7 @@ export class Transfer {
     this.phaseDeadline = NEVER;
     this.totalDeadline = NEVER;
     if (this.timer !== null) multi.timers.cancel(this.timer);
+    this.pace?.stop(multi);
   }
 
   /** @internal A clock ran out (TimerOwner). */
@@ -294,6 +340,7 @@ export class Transfer {
     this.scheduled = false;
     this.unnotified = false;
     this.paused = false;
+    this.sendPaused = false;
     this.startMs = -1;
   }
 
@@ -322,6 +369,24 @@ function isPrepared(options: TransferOptions | PreparedRequest): options is Prep
   return typeof options === 'object' && options !== null && 'kind' in options;
 }
 
+function socketHooksOf({ openSocket, closeSocket }: TransferOptions): SocketHooks | null {
+  if (openSocket === undefined && closeSocket === undefined) return null;
+  return {
+    openSocket: checkCallback('openSocket', openSocket),
+    closeSocket: checkCallback('closeSocket', closeSocket),
+  };
+}
+
 function milliseconds(us: number): number {
   return us < 0 ? -1 : us / US_PER_MS;
+}
+
+function holdsReceiving(direction: PauseDirection): boolean {
+  if (direction === 'receive' || direction === 'both') return true;
+  if (direction === 'send') return false;
+  throw new MultiError('BAD_FUNCTION_ARGUMENT', `There is no direction ${String(direction)}: receive, send or both.`);
+}
+
+function holdsSending(direction: PauseDirection): boolean {
+  return direction !== 'receive';
 }

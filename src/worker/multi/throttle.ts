@@ -1,0 +1,58 @@
+/**
+ * A speed limit in one direction (libcurl: CURLOPT_MAX_RECV_SPEED_LARGE, CURLOPT_MAX_SEND_SPEED_LARGE). Bytes that moved are
+ * paid off at the rate; what has not moved for a while may be caught up with one burst, so the rate holds over any longer time.
+ * Says how much may move and when to look again; whoever moves bytes stops watching the socket meanwhile (rule 78).
+ */
+
+import type { Multi } from './multi.ts';
+import { TimerNode, type TimerOwner } from './timer-queue.ts';
+import type { Transfer } from './transfer.ts';
+
+/** What may move at once, in milliseconds of the rate: ten steps a second look smooth and cost ten turns. */
+const BURST_MS = 100;
+
+export class Throttle implements TimerOwner {
+  readonly bytesPerSecond: number;
+  /** True exactly while nothing may move and the timer runs. */
+  waiting = false;
+  readonly #transfer: Transfer;
+  readonly #node = new TimerNode(this);
+  /** A burst is one byte at least. */
+  readonly #burstMs: number;
+  /** When what has moved is paid off, on the multi's clock. */
+  #paidMs = 0;
+
+  constructor(transfer: Transfer, bytesPerSecond: number) {
+    this.#transfer = transfer;
+    this.bytesPerSecond = bytesPerSecond;
+    this.#burstMs = Math.max(BURST_MS, Math.ceil(1000 / bytesPerSecond));
+  }
+
+  /** How many bytes may move now. 0: none; the transfer's connection hears when it is otherwise. */
+  room(multi: Multi): number {
+    if (this.waiting) return 0;
+    const now = multi.now;
+    this.#paidMs = Math.max(this.#paidMs, now - this.#burstMs);
+    const bytes = Math.floor(((now - this.#paidMs) * this.bytesPerSecond) / 1000);
+    if (bytes > 0) return bytes;
+    this.waiting = true;
+    multi.timers.set(this.#node, this.#paidMs + this.#burstMs);
+    return 0;
+  }
+
+  /** So many have moved: no more than `room` said. */
+  moved(bytes: number): void {
+    this.#paidMs += (bytes * 1000) / this.bytesPerSecond;
+  }
+
+  stop(multi: Multi): void {
+    this.waiting = false;
+    multi.timers.cancel(this.#node);
+  }
+
+  /** A burst is paid off (TimerOwner). */
+  onTimer(): void {
+    this.waiting = false;
+    this.#transfer.connection?.rateAllows();
+  }
+}
