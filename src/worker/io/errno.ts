@@ -4,9 +4,13 @@ import { getSystemErrorName } from 'node:util';
 
 export const EINTR = 4;
 export const EAGAIN = 11;
+export const EEXIST = 17;
 export const EMFILE = 24;
 export const ENFILE = 23;
 export const EPIPE = 32;
+export const EAFNOSUPPORT = 97;
+export const EADDRINUSE = 98;
+export const EADDRNOTAVAIL = 99;
 export const EBADF = 9;
 export const ECONNRESET = 104;
 export const ENOTCONN = 107;

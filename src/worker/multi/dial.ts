@@ -1,27 +1,47 @@
 /**
- * One attempt to open a connection for one transfer: look-up, then one address after the other until one answers. It holds
- * its destination's slot from its start to its end; on success the slot goes on to the connection.
+ * One attempt to open a connection for one transfer: look-up, then a race of its addresses (RFC 8305, "happy eyeballs"). It
+ * holds its destination's slot from its start to its end; on success the slot goes on to the connection. Opening a single
+ * socket is `socket-opener.ts`'s, names are `lookups.ts`'s.
+ *
+ *   dns      waits for the addresses
+ *   connect  racers: one address is tried, the next joins when it fails or after `happyEyeballsMs`; the first to connect wins and
+ *            the others close. With no descriptor left it waits for one (`descriptor-shortage.ts`)
+ *   ended    won, failed or cancelled
+ *
+ * The limits count a dial as one connection, however many racers it has.
  */
 
-import { isIP } from 'node:net';
 import { TransferError } from '../../protocol/errors.ts';
-import { EINPROGRESS, errnoName } from '../io/errno.ts';
-import type { AddressFamily, Socket } from '../io/io.ts';
+import { EINPROGRESS } from '../io/errno.ts';
+import { interleaved } from './address-order.ts';
 import type { Destination } from './destination.ts';
 import type { LookupWaiter } from './lookups.ts';
 import type { Multi } from './multi.ts';
-import { type SocketEntry, type SocketOwner, WATCH_OUT } from './socket-table.ts';
+import { Racer } from './racer.ts';
+import { tcpTarget } from './route.ts';
+import { closeSocket } from './socket-hooks.ts';
+import { attemptFailed, type NoDescriptor, shownAddress } from './socket-opener.ts';
+import { TimerNode, type TimerOwner } from './timer-queue.ts';
 import type { Transfer } from './transfer.ts';
 
-export class Dial implements SocketOwner, LookupWaiter {
+/** Attempts alive at once; one more, and the oldest is given up (rule 57). A name with a hundred dead addresses must not take a hundred descriptors. */
+const RACERS_MAX = 6;
+
+export class Dial implements LookupWaiter, TimerOwner {
   readonly transfer: Transfer;
   readonly destination: Destination;
   phase: 'dns' | 'connect' = 'dns';
+  /** Why it waits for a descriptor; null: it does not. */
+  shortage: NoDescriptor | null = null;
   readonly #multi: Multi;
   #addresses: readonly string[] = [];
   #index = 0;
-  #failures: TransferError[] = [];
-  #entry: SocketEntry | null = null;
+  /** Oldest first. */
+  readonly #racers: Racer[] = [];
+  readonly #failures: TransferError[] = [];
+  /** When the next address joins; made when there is one. */
+  #timer: TimerNode | null = null;
+  #ended = false;
 
   constructor(multi: Multi, transfer: Transfer, destination: Destination) {
     this.#multi = multi;
@@ -30,99 +50,167 @@ export class Dial implements SocketOwner, LookupWaiter {
   }
 
   start(): void {
-    const { host } = this.destination.origin;
-    const known = isIP(host) === 0 ? this.#multi.lookups.find(host, this.#multi.now, this) : [host];
-    if (known !== null) this.onAddresses(known);
+    const { route } = this.transfer;
+    if (route.unixPath !== '') {
+      this.onAddresses([route.unixPath]);
+      return;
+    }
+    const { host, port } = tcpTarget(route);
+    this.#multi.lookups.find(host, port, route.family, this);
   }
 
   onAddresses(addresses: readonly string[]): void {
+    if (this.#ended) return;
     this.transfer.dnsUs = this.transfer.since(this.#multi.now);
     this.phase = 'connect';
-    this.#addresses = addresses;
-    this.#connectNext();
+    this.#addresses = this.transfer.route.unixPath === '' ? interleaved(addresses) : addresses;
+    this.proceed();
   }
 
   onLookupFailed(error: TransferError): void {
+    if (this.#ended) return;
     this.#multi.dialFailed(this, error);
   }
 
-  onSocketEvents(_events: number): void {
-    const entry = this.#entry;
-    if (entry === null) return;
-    const result = this.#multi.io.connectResult(entry.socket);
-    if (result === -EINPROGRESS) return;
-    this.#entry = null;
+  /** The last to join has had its time (TimerOwner). */
+  onTimer(): void {
+    this.proceed();
+  }
+
+  racerMoved(racer: Racer): void {
+    const { io, sockets } = this.#multi;
+    const result = io.connectResult(racer.entry.socket);
+    if (result === -EINPROGRESS || this.#ended) return;
+    this.#racers.splice(this.#racers.indexOf(racer), 1);
     if (result === 0) {
-      this.#multi.dialSucceeded(this, entry);
+      this.#end();
+      this.#multi.dialSucceeded(this, racer.entry);
       return;
     }
-    this.#multi.sockets.leave(entry);
-    this.#failed(result);
-    this.#connectNext();
+    sockets.leave(racer.entry);
+    this.#failures.push(attemptFailed(this.#shown(racer.address), result));
+    this.proceed();
   }
 
   /** The transfer no longer wants it. The caller gives the slot back. */
   cancel(): void {
-    if (this.phase === 'dns') this.#multi.lookups.forget(this.destination.origin.host, this);
-    if (this.#entry !== null) this.#multi.sockets.leave(this.#entry);
-    this.#entry = null;
+    if (this.#ended) return;
+    if (this.phase === 'dns' && this.transfer.route.unixPath === '') {
+      const { host } = tcpTarget(this.transfer.route);
+      this.#multi.lookups.forget(host, this.transfer.route.family, this);
+    }
+    this.#end();
   }
 
-  #connectNext(): void {
+  /** Tries the next address. With none left it fails as soon as no racer is left. */
+  proceed(): void {
     while (this.#index < this.#addresses.length) {
-      const address = this.#addresses[this.#index++] as string;
-      if (this.#connectTo(address)) return;
+      const outcome = this.#tryNext();
+      if (outcome === 'ended') return;
+      if (outcome === 'failed') continue;
+      if (outcome === 'racing') this.#dropOldest();
+      this.#startTimer();
+      return;
     }
-    this.#multi.dialFailed(this, this.#noAddressLeft());
+    if (this.#racers.length === 0) this.#multi.dialFailed(this, this.#noAddressLeft());
   }
 
-  /** False when the address failed at once. */
-  #connectTo(address: string): boolean {
-    const { io, sockets } = this.#multi;
-    const family = familyOf(address);
-    const socket: Socket = io.open(family);
-    if (socket < 0) return this.#failed(socket);
-    const result = io.connect(socket, family, address, this.destination.origin.port);
-    if (result < 0 && result !== -EINPROGRESS) {
-      io.close(socket);
-      return this.#failed(result);
+  #tryNext(): 'racing' | 'failed' | 'no descriptor' | 'ended' {
+    const multi = this.#multi;
+    const address = this.#addresses[this.#index] as string;
+    const opened = multi.socketOpener.open(this.transfer, address);
+    if (this.#ended) {
+      // A hook has removed the transfer.
+      if (typeof opened === 'number') this.#closeUnused(opened);
+      return 'ended';
     }
-    // A connect that succeeded at once is found writable at once: one path for both.
-    this.#entry = sockets.add(socket, this);
-    sockets.want(this.#entry, WATCH_OUT);
-    return true;
+    if (typeof opened === 'number') {
+      this.#index++;
+      this.#noShortage();
+      this.#addRacer(address, opened);
+      return 'racing';
+    }
+    if (!TransferError.is(opened)) {
+      this.shortage = opened;
+      multi.shortage.wait(this);
+      return 'no descriptor';
+    }
+    this.#index++;
+    this.#noShortage();
+    if (opened.code === 'COULDNT_CONNECT') {
+      this.#failures.push(opened);
+      return 'failed';
+    }
+    multi.dialFailed(this, opened);
+    return 'ended';
   }
 
-  #failed(negativeErrno: number): false {
-    const { port } = this.destination.origin;
-    const address = this.#addresses[this.#index - 1] ?? '';
-    const errno = errnoName(negativeErrno);
-    const where = address.includes(':') ? `[${address}]:${port}` : `${address}:${port}`;
+  #addRacer(address: string, socket: number): void {
+    const racer = new Racer(this, address, socket, this.#multi.sockets);
+    racer.entry.closer = this.transfer.socketHooks?.closeSocket ?? null;
+    this.#racers.push(racer);
+  }
+
+  #dropOldest(): void {
+    if (this.#racers.length <= RACERS_MAX) return;
+    const oldest = this.#racers.shift() as Racer;
+    this.#multi.sockets.leave(oldest.entry);
     this.#failures.push(
-      new TransferError('COULDNT_CONNECT', `${where} could not be connected to: ${errno}.`, {
-        phase: 'connect',
-        errno,
-      }),
+      new TransferError(
+        'COULDNT_CONNECT',
+        `${this.#shown(oldest.address)} had not answered when ${RACERS_MAX} other addresses were being tried.`,
+        { phase: 'connect' },
+      ),
     );
-    return false;
+  }
+
+  #startTimer(): void {
+    // Who waits for a descriptor is woken by its coming.
+    if (this.#index === this.#addresses.length || this.shortage !== null) return;
+    this.#timer ??= new TimerNode(this);
+    this.#multi.timers.set(this.#timer, this.#multi.now + this.#multi.happyEyeballsMs);
+  }
+
+  #noShortage(): void {
+    if (this.shortage === null) return;
+    this.shortage = null;
+    this.#multi.shortage.forget(this);
+  }
+
+  /** Nothing of it is left but, for a winner, its racer's socket. */
+  #end(): void {
+    this.#ended = true;
+    if (this.#timer !== null) this.#multi.timers.cancel(this.#timer);
+    this.#noShortage();
+    for (const { entry } of this.#racers) this.#multi.sockets.leave(entry);
+    this.#racers.length = 0;
+  }
+
+  #closeUnused(socket: number): void {
+    const thrown = closeSocket(this.#multi.io, socket, this.transfer.socketHooks?.closeSocket ?? null);
+    if (thrown !== null) this.#multi.rethrowLater(thrown.error);
+  }
+
+  #shown(address: string): string {
+    return shownAddress(this.transfer.route, address);
   }
 
   #noAddressLeft(): TransferError {
     const failures = this.#failures;
     const last = failures.at(-1);
-    const origin = this.destination.origin.text;
-    return new TransferError(
-      'COULDNT_CONNECT',
-      `No connection to ${origin} could be opened (${failures.map((failure) => failure.errno).join(', ')}); check that a server listens there.`,
-      {
-        phase: 'connect',
-        errno: last?.errno,
-        cause: failures.length === 1 ? last : new AggregateError(failures, `Every address of ${origin} failed.`),
-      },
-    );
+    const origin = this.transfer.origin.text;
+    return new TransferError('COULDNT_CONNECT', `No connection to ${origin} could be opened${reason(failures)}`, {
+      phase: 'connect',
+      errno: last?.errno,
+      cause: failures.length === 1 ? last : new AggregateError(failures, `Every address of ${origin} failed.`),
+    });
   }
 }
 
-function familyOf(address: string): AddressFamily {
-  return address.includes(':') ? 6 : 4;
+/** The last to fail speaks for all where it can say more than that nobody listens. */
+function reason(failures: readonly TransferError[]): string {
+  const last = failures.at(-1);
+  if (last !== undefined && (last.errno === undefined || last.errno === 'EADDRNOTAVAIL')) return `: ${last.message}`;
+  const names = failures.map(({ errno }) => errno ?? 'no answer').join(', ');
+  return ` (${names}); check that a server listens there.`;
 }

@@ -1,142 +1,238 @@
 /**
- * Names to addresses: one look-up per name in flight however many dials wait for it, and a bounded cache of what was
- * found. The look-ups themselves run in `native/`; their answers wait behind a descriptor that the multi announces like any
- * socket, so a program without an event loop of Node's gets them too.
+ * Names to addresses: static entries, a bounded cache of what was found, and one look-up per name and family in flight however
+ * many dials wait for it. A look-up runs in `native/`, whose answers wait behind a descriptor that the multi announces like any
+ * socket, so that a program without an event loop of Node's gets them too; or in the application's own function, whose answer,
+ * when it comes later, waits for the multi's next turn, for which the timer callback asks.
+ *
+ *   find ── static entry? ── numeric? ── known? ── in flight? ── start one
  */
 
+import { isIP } from 'node:net';
 import { TransferError } from '../../protocol/errors.ts';
-import type { Io, ResolveAnswer, Resolver } from '../io/io.ts';
-import { type SocketEntry, type SocketOwner, type SocketTable, WATCH_IN, WATCH_NONE } from './socket-table.ts';
+import type { ResolveAnswer, Resolver } from '../io/io.ts';
+import { familyOf } from './address-order.ts';
+import { isLasting, type LookupFunction, readAnswer } from './lookup-function.ts';
+import type { Multi } from './multi.ts';
+import type { IpFamily } from './route.ts';
+import { type SocketEntry, type SocketOwner, WATCH_IN, WATCH_NONE } from './socket-table.ts';
+import { StaticAddresses } from './static-addresses.ts';
+import { AT_ONCE } from './timer-announcement.ts';
+import { TimerNode, type TimerOwner } from './timer-queue.ts';
 
 /** How long an answer may be used again (libcurl: CURLOPT_DNS_CACHE_TIMEOUT, 60 s). */
 export const LOOKUP_TTL_MS = 60_000;
 
+/**
+ * How long it is remembered that there is no such name: a burst of requests to a dead host asks once, and a name that was made
+ * just now is found a second later. Other failures (EAI_AGAIN: the name service had no answer) are asked again at once.
+ */
+const FAILURE_TTL_MS = 1_000;
+
 /** Most names kept: a crawler that visits a million hosts must not keep a million answers. */
 const NAMES_MAX = 10_000;
 
-/** Who waits for a name. */
+/** Who waits for a name. Either call may come before `find` returns. */
 export interface LookupWaiter {
   onAddresses(addresses: readonly string[]): void;
   onLookupFailed(error: TransferError): void;
 }
 
+type Found = readonly string[] | TransferError;
+
 interface Known {
-  addresses: readonly string[];
+  found: Found;
   expires: number;
 }
 
 interface Pending {
+  key: string;
   host: string;
+  family: IpFamily;
   waiters: LookupWaiter[];
 }
 
-export class Lookups implements SocketOwner {
+export class Lookups implements SocketOwner, TimerOwner {
   readonly transfer = null;
-  readonly #io: Io;
-  readonly #sockets: SocketTable;
+  readonly statics = new StaticAddresses();
+  readonly #multi: Multi;
   readonly #ttlMs: number;
+  readonly #lookup: LookupFunction | null;
   readonly #known = new Map<string, Known>();
-  readonly #pendingByHost = new Map<string, Pending>();
-  readonly #pendingById = new Map<number, Pending>();
+  readonly #pending = new Map<string, Pending>();
+  /** Those that the resolver works on, by its number for them. */
+  readonly #resolving = new Map<number, Pending>();
+  /** What the application's function answered between turns. */
+  readonly #answered: { pending: Pending; found: Found }[] = [];
+  readonly #answerTimer = new TimerNode(this);
   #resolver: Resolver | null = null;
   #entry: SocketEntry | null = null;
+  #closed = false;
 
-  constructor(io: Io, sockets: SocketTable, ttlMs: number) {
-    this.#io = io;
-    this.#sockets = sockets;
+  /** `lookup` null: the system's resolver. */
+  constructor(multi: Multi, ttlMs: number, lookup: LookupFunction | null) {
+    this.#multi = multi;
     this.#ttlMs = ttlMs;
+    this.#lookup = lookup;
   }
 
-  /** The addresses if they are known now; else null, and `waiter` will hear. */
-  find(host: string, now: number, waiter: LookupWaiter): readonly string[] | null {
-    const known = this.#known.get(host);
+  /** `host`: a name, or a numeric address without brackets. The waiter hears once, perhaps at once. */
+  find(host: string, port: number, family: IpFamily, waiter: LookupWaiter): void {
+    const fixed = this.statics.find(host, port) ?? (isIP(host) === 0 ? null : [host]);
+    if (fixed !== null) {
+      tell([waiter], ofFamily(host, family, fixed));
+      return;
+    }
+    const key = keyOf(host, family);
+    const known = this.#known.get(key);
     if (known !== undefined) {
-      if (known.expires > now) return known.addresses;
-      this.#known.delete(host);
+      if (known.expires > this.#multi.now) {
+        tell([waiter], known.found);
+        return;
+      }
+      this.#known.delete(key);
     }
-    const pending = this.#pendingByHost.get(host);
-    if (pending !== undefined) {
-      pending.waiters.push(waiter);
-      return null;
-    }
-    const failure = this.#start({ host, waiters: [waiter] });
-    if (failure !== null) waiter.onLookupFailed(failure);
-    return null;
+    const pending = this.#pending.get(key);
+    if (pending === undefined) this.#start({ key, host, family, waiters: [waiter] });
+    else pending.waiters.push(waiter);
   }
 
   /** `waiter` will not hear of this name any more. The look-up goes on: its answer is kept. */
-  forget(host: string, waiter: LookupWaiter): void {
-    const waiters = this.#pendingByHost.get(host)?.waiters;
+  forget(host: string, family: IpFamily, waiter: LookupWaiter): void {
+    const waiters = this.#pending.get(keyOf(host, family))?.waiters;
     const index = waiters?.indexOf(waiter) ?? -1;
     if (index >= 0) waiters?.splice(index, 1);
   }
 
   onSocketEvents(_events: number): void {
-    for (let answer = this.#resolver?.take(); answer; answer = this.#resolver?.take()) this.#answered(answer);
+    for (let answer = this.#resolver?.take(); answer; answer = this.#resolver?.take()) this.#resolved(answer);
     this.#watch();
   }
 
-  /** What was found is asked for anew. */
+  /** The application's function has answered since the last turn (TimerOwner). */
+  onTimer(): void {
+    for (let next = this.#answered.shift(); next !== undefined; next = this.#answered.shift()) {
+      this.#settle(next.pending, next.found);
+    }
+  }
+
+  /** What was found is asked for anew; static entries stay. */
   clear(): void {
     this.#known.clear();
   }
 
-  /** Its descriptor is REMOVEd at the end of the turn; `close` comes after that. */
+  /** What is answered from here on is ignored. Its descriptor is REMOVEd at the end of the turn; `close` comes after that. */
   leave(): void {
-    if (this.#entry !== null) this.#sockets.leave(this.#entry);
+    this.#closed = true;
+    this.#answered.length = 0;
+    this.#multi.timers.cancel(this.#answerTimer);
+    if (this.#entry !== null) this.#multi.sockets.leave(this.#entry);
     this.#entry = null;
   }
 
   close(): void {
     this.#resolver?.close();
     this.#resolver = null;
-    this.#pendingByHost.clear();
-    this.#pendingById.clear();
+    this.#pending.clear();
+    this.#resolving.clear();
     this.#known.clear();
   }
 
-  /** Why it could not be started: the first look-up of all needs a descriptor. */
-  #start(pending: Pending): TransferError | null {
-    try {
-      this.#resolver ??= this.#io.openResolver();
-    } catch (error) {
-      return noResolver(pending.host, error as Error & { code?: string });
-    }
-    this.#entry ??= this.#sockets.add(this.#resolver.socket, this, false);
-    this.#pendingByHost.set(pending.host, pending);
-    this.#pendingById.set(this.#resolver.resolve(pending.host, 0), pending);
-    this.#watch();
-    return null;
+  #start(pending: Pending): void {
+    this.#pending.set(pending.key, pending);
+    if (this.#lookup === null) this.#startResolving(pending);
+    else this.#ask(this.#lookup, pending);
   }
 
-  #answered(answer: ResolveAnswer): void {
-    const pending = this.#pendingById.get(answer.lookup);
-    if (pending === undefined) return;
-    this.#pendingById.delete(answer.lookup);
-    this.#pendingByHost.delete(pending.host);
-    if (answer.status !== 0 || answer.addresses.length === 0) {
-      const error = couldNotResolve(pending.host, answer);
-      for (const waiter of pending.waiters) waiter.onLookupFailed(error);
+  #startResolving(pending: Pending): void {
+    const multi = this.#multi;
+    try {
+      this.#resolver ??= multi.io.openResolver();
+    } catch (error) {
+      // The first look-up of all needs a descriptor.
+      this.#settle(pending, noResolver(pending.host, error as Error & { code?: string }));
       return;
     }
-    this.#keep(pending.host, answer.addresses);
-    for (const waiter of pending.waiters) waiter.onAddresses(answer.addresses);
+    this.#entry ??= multi.sockets.add(this.#resolver.socket, this, false);
+    this.#resolving.set(this.#resolver.resolve(pending.host, pending.family), pending);
+    this.#watch();
   }
 
-  #keep(host: string, addresses: readonly string[]): void {
-    if (this.#ttlMs <= 0) return;
+  #ask(lookup: LookupFunction, pending: Pending): void {
+    const { host, family } = pending;
+    let asking = true;
+    let answered = false;
+    const answer = (found: Found): void => {
+      if (answered || this.#closed) return;
+      answered = true;
+      if (asking) this.#settle(pending, found);
+      else this.#settleNextTurn(pending, found);
+    };
+    try {
+      lookup(host, family, (error, addresses) => answer(readAnswer(host, family, error, addresses)));
+    } catch (error) {
+      answer(readAnswer(host, family, error ?? new Error('The lookup function threw nothing.'), null));
+    }
+    asking = false;
+  }
+
+  #settleNextTurn(pending: Pending, found: Found): void {
+    this.#answered.push({ pending, found });
+    this.#multi.timers.set(this.#answerTimer, AT_ONCE);
+    this.#multi.timersChanged();
+  }
+
+  #resolved(answer: ResolveAnswer): void {
+    const pending = this.#resolving.get(answer.lookup);
+    if (pending === undefined) return;
+    this.#resolving.delete(answer.lookup);
+    const failed = answer.status !== 0 || answer.addresses.length === 0;
+    this.#settle(pending, failed ? couldNotResolve(pending.host, answer) : answer.addresses);
+  }
+
+  #settle(pending: Pending, found: Found): void {
+    this.#pending.delete(pending.key);
+    this.#keep(pending.key, found);
+    tell(pending.waiters, found);
+  }
+
+  #keep(key: string, found: Found): void {
+    const failed = TransferError.is(found);
+    if (failed && !isLasting(found.errno)) return;
+    const ttlMs = failed ? Math.min(FAILURE_TTL_MS, this.#ttlMs) : this.#ttlMs;
+    if (ttlMs <= 0) return;
     if (this.#known.size >= NAMES_MAX) {
       const oldest = this.#known.keys().next();
       if (!oldest.done) this.#known.delete(oldest.value);
     }
-    this.#known.set(host, { addresses, expires: this.#io.now() + this.#ttlMs });
+    this.#known.set(key, { found, expires: this.#multi.now + ttlMs });
   }
 
   /** Watched exactly while an answer is awaited, so that an idle multi holds no event loop. */
   #watch(): void {
     if (this.#entry === null) return;
-    this.#sockets.want(this.#entry, this.#pendingById.size > 0 ? WATCH_IN : WATCH_NONE);
+    this.#multi.sockets.want(this.#entry, this.#resolving.size > 0 ? WATCH_IN : WATCH_NONE);
   }
+}
+
+function keyOf(host: string, family: IpFamily): string {
+  return family === 0 ? host : `${host} ${family}`;
+}
+
+function tell(waiters: readonly LookupWaiter[], found: Found): void {
+  for (const waiter of waiters) {
+    if (TransferError.is(found)) waiter.onLookupFailed(found);
+    else waiter.onAddresses(found);
+  }
+}
+
+function ofFamily(host: string, family: IpFamily, addresses: readonly string[]): Found {
+  const wanted = family === 0 ? addresses : addresses.filter((address) => familyOf(address) === family);
+  if (wanted.length > 0) return wanted;
+  return new TransferError(
+    'COULDNT_RESOLVE',
+    `${host} has no IPv${family} address (${addresses.join(', ')}); leave out the option family to use what it has.`,
+    { phase: 'dns', limit: 'family' },
+  );
 }
 
 function couldNotResolve(host: string, answer: ResolveAnswer): TransferError {

@@ -1,10 +1,14 @@
 /** The options and callbacks of a Multi (libcurl: CURLMOPT_*): names, units, defaults, checks. What they do is `multi.ts`'s. */
 
-import { checkInteger, checkNumber, checkRecord } from '../../protocol/options.ts';
+import { invalidArgument } from '../../protocol/errors.ts';
+import { checkInteger, checkNumber, checkRecord, describe } from '../../protocol/options.ts';
 import type { Io, Socket } from '../io/io.ts';
 import type { CacheLimits } from './connection-cache.ts';
+import type { LookupFunction } from './lookup-function.ts';
 import { LOOKUP_TTL_MS } from './lookups.ts';
+import type { StaticAddressesGiven } from './static-addresses.ts';
 import type { Transfer } from './transfer.ts';
+import { checkCallback } from './transfer-options.ts';
 
 /**
  * Called only when what is wanted of a socket changes. `what`: 1 in, 2 out, 3 in and out, 4 remove. `transfer` is null for an
@@ -42,15 +46,26 @@ export interface MultiOptions {
   lifetimeMs?: number;
   /** Milliseconds a resolved name is kept (CURLOPT_DNS_CACHE_TIMEOUT); 0: not at all. Default 60,000. */
   lookupTtlMs?: number;
+  /** Finds the addresses of names in the place of this machine's resolver. */
+  lookup?: LookupFunction;
+  /** Fixed addresses by `host:port` or `*:port` (CURLOPT_RESOLVE); see `setAddresses`. */
+  resolve?: StaticAddressesGiven;
+  /** Milliseconds an address of a name has before the next one is tried beside it (CURLOPT_HAPPY_EYEBALLS_TIMEOUT_MS; RFC 8305 §5). Default 250. */
+  happyEyeballsMs?: number;
 }
 
 export interface ResolvedMultiOptions {
   readonly io: Io | undefined;
   readonly cacheLimits: CacheLimits;
   readonly lookupTtlMs: number;
+  readonly lookup: LookupFunction | null;
+  readonly resolve: StaticAddressesGiven;
+  readonly happyEyeballsMs: number;
 }
 
 const DAY_MS = 24 * 3600 * 1000;
+/** RFC 8305 §5 recommends it; libcurl has 200. */
+const HAPPY_EYEBALLS_MS = 250;
 const DEFAULT_CACHE_LIMITS: CacheLimits = {
   maxConnects: 10_000,
   maxHostConnections: 0,
@@ -59,17 +74,34 @@ const DEFAULT_CACHE_LIMITS: CacheLimits = {
   idleMs: 118_000,
   lifetimeMs: DAY_MS,
 };
-const OPTION_NAMES = ['io', 'lookupTtlMs', ...Object.keys(DEFAULT_CACHE_LIMITS)];
+const OPTION_NAMES = [
+  'io',
+  'lookupTtlMs',
+  'lookup',
+  'resolve',
+  'happyEyeballsMs',
+  ...Object.keys(DEFAULT_CACHE_LIMITS),
+];
 
 /** Throws TransferError INVALID_ARGUMENT that names the option. */
 export function resolveMultiOptions(options: unknown): ResolvedMultiOptions {
   const given = checkRecord('options', options, OPTION_NAMES) as MultiOptions;
-  const { io, lookupTtlMs = LOOKUP_TTL_MS } = given;
+  const { io, lookupTtlMs = LOOKUP_TTL_MS, resolve = {}, happyEyeballsMs = HAPPY_EYEBALLS_MS } = given;
   return {
     io,
     cacheLimits: resolveCacheLimits(given),
     lookupTtlMs: checkNumber('lookupTtlMs', lookupTtlMs, 0, DAY_MS, 'milliseconds'),
+    lookup: checkCallback('lookup', given.lookup),
+    resolve: checkResolve(resolve),
+    happyEyeballsMs: checkNumber('happyEyeballsMs', happyEyeballsMs, 1, DAY_MS, 'milliseconds'),
   };
+}
+
+/** The entries are checked when they are set. */
+function checkResolve(resolve: unknown): StaticAddressesGiven {
+  if (typeof resolve === 'object' && resolve !== null && !Array.isArray(resolve))
+    return resolve as StaticAddressesGiven;
+  throw invalidArgument('resolve', `resolve must be an object of addresses by 'host:port', not ${describe(resolve)}.`);
 }
 
 function resolveCacheLimits(options: MultiOptions): CacheLimits {

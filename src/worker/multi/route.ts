@@ -125,7 +125,18 @@ export function routeOf(origin: Origin, plan: RoutePlan = PLAIN_PLAN): Route {
   const { unixPath, localAddresses, localPorts, family, noDelay, keepAlive } = plan;
   const connectTo = connectToOf(origin, plan.connectTo);
   const plain = plan === PLAIN_PLAN || (connectTo === null && isPlain({ ...plan, connectTo: [] }));
-  return { origin, connectTo, unixPath, localAddresses, localPorts, family, noDelay, keepAlive, plain, destination: null };
+  return {
+    origin,
+    connectTo,
+    unixPath,
+    localAddresses,
+    localPorts,
+    family,
+    noDelay,
+    keepAlive,
+    plain,
+    destination: null,
+  };
 }
 
 /** Where the TCP connection goes: meaningless with a `unixPath`. */

@@ -7,6 +7,7 @@ import { TransferError } from '../../protocol/errors.ts';
 import { abortedBy } from './aborted-by.ts';
 import type { Multi } from './multi.ts';
 import type { SocketCallback } from './multi-options.ts';
+import { closeSocket } from './socket-hooks.ts';
 import { type SocketEntry, WATCH_NONE, WATCH_REMOVE } from './socket-table.ts';
 
 export class SocketAnnouncer {
@@ -18,7 +19,8 @@ export class SocketAnnouncer {
   }
 
   tellChanges(): void {
-    const { sockets, io } = this.#multi;
+    const { sockets, io, shortage } = this.#multi;
+    let closed = false;
     const changed = sockets.takeChanged();
     for (let index = 0; index < changed.length; index++) {
       const entry = changed[index] as SocketEntry;
@@ -28,8 +30,13 @@ export class SocketAnnouncer {
       if (entry.wanted !== entry.told) this.#tell(entry);
       if (!leaving) continue;
       sockets.delete(entry);
-      if (entry.owned) io.close(entry.socket);
+      if (!entry.owned) continue;
+      const thrown = closeSocket(io, entry.socket, entry.closer);
+      // Its transfer may be long gone (rule 56).
+      if (thrown !== null) this.#multi.rethrowLater(thrown.error);
+      closed = true;
     }
+    if (closed) shortage.descriptorsClosed();
   }
 
   #tell(entry: SocketEntry): void {

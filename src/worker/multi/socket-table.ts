@@ -5,6 +5,7 @@
  */
 
 import type { Socket } from '../io/io.ts';
+import type { CloseSocketHook } from './socket-hooks.ts';
 import type { Transfer } from './transfer.ts';
 
 /** What to wait for on a socket (libcurl: CURL_POLL_*). `remove`: nothing, and forget it. */
@@ -39,6 +40,8 @@ export class SocketEntry {
   leaving = false;
   /** Whether the descriptor is closed with the entry (the resolver closes its own). */
   readonly owned: boolean;
+  /** Closes the descriptor in the engine's place: the hook of the transfer that opened it (rule 56). */
+  closer: CloseSocketHook | null = null;
 
   constructor(socket: Socket, owner: SocketOwner, owned: boolean) {
     this.socket = socket;

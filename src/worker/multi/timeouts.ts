@@ -1,6 +1,8 @@
 /** What a transfer fails with when one of its clocks runs out: which clock, on what, and which option to change. */
 
 import { TransferError } from '../../protocol/errors.ts';
+import type { Origin } from '../../protocol/origin.ts';
+import type { NoDescriptor } from './socket-opener.ts';
 import type { Transfer } from './transfer.ts';
 
 /** The clock of the whole transfer. */
@@ -13,7 +15,7 @@ export function totalTimeout({ origin, timeouts, phase }: Transfer): TransferErr
 }
 
 /** The clock of the state that the transfer is in. */
-export function phaseTimeout({ origin, timeouts, phase, state }: Transfer): TransferError {
+export function phaseTimeout({ origin, timeouts, phase, state, dial }: Transfer): TransferError {
   switch (state) {
     case 'new':
     case 'runnable':
@@ -24,6 +26,7 @@ export function phaseTimeout({ origin, timeouts, phase, state }: Transfer): Tran
         { limit: 'timeouts.queueMs', phase },
       );
     case 'dialing':
+      if (dial !== null && dial.shortage !== null) return noDescriptor(origin, dial.shortage, timeouts.connectMs);
       return new TransferError(
         'CONNECT_TIMEOUT',
         `${phase === 'dns' ? 'Resolving' : 'Connecting to'} ${origin.text} took longer than ${timeouts.connectMs} ms; check the address or raise timeouts.connectMs.`,
@@ -44,4 +47,14 @@ export function phaseTimeout({ origin, timeouts, phase, state }: Transfer): Tran
         { limit: 'timeouts.bodyIdleMs', phase },
       );
   }
+}
+
+/** It waited for a descriptor until its clock ran out: more time is not what it lacks. */
+function noDescriptor(origin: Origin, { errno }: NoDescriptor, connectMs: number): TransferError {
+  const whose = errno === 'EMFILE' ? 'this process (ulimit -n)' : 'this machine (fs.file-max)';
+  return new TransferError(
+    'COULDNT_CONNECT',
+    `No descriptor for a connection to ${origin.text} came free within ${connectMs} ms (${errno}); raise the limit of ${whose}, or open fewer connections.`,
+    { phase: 'connect', errno, limit: 'timeouts.connectMs' },
+  );
 }

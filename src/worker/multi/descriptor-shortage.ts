@@ -1,0 +1,54 @@
+/**
+ * Dials that wait for a descriptor: this process, or the machine, has none left (EMFILE, ENFILE). The one that waits longest is
+ * tried again whenever the multi closes a descriptor, and every so often, because others of the process close some too. While
+ * any waits, idle connections are given up for it. Nobody waits longer than its own clocks allow: see `timeouts.ts`.
+ */
+
+import type { Dial } from './dial.ts';
+import type { Multi } from './multi.ts';
+import { TimerNode, type TimerOwner } from './timer-queue.ts';
+
+/** Often enough that nobody notices a descriptor free, seldom enough that waiting costs nothing: one system call each time. */
+const RETRY_MS = 100;
+
+export class DescriptorShortage implements TimerOwner {
+  readonly #multi: Multi;
+  readonly #waiting = new Set<Dial>();
+  readonly #timer = new TimerNode(this);
+
+  constructor(multi: Multi) {
+    this.#multi = multi;
+  }
+
+  /** Keeps its place when it waits already. */
+  wait(dial: Dial): void {
+    this.#waiting.add(dial);
+    const { timers, now, cache, placer } = this.#multi;
+    if (this.#timer.index < 0) timers.set(this.#timer, now + RETRY_MS);
+    // Its descriptor closes when the turn ends; then `descriptorsClosed` comes.
+    if (cache.oldestIdle !== null) placer.closeIdle(cache.oldestIdle);
+  }
+
+  forget(dial: Dial): void {
+    if (!this.#waiting.delete(dial) || this.#waiting.size > 0) return;
+    this.#multi.timers.cancel(this.#timer);
+  }
+
+  /** The multi has closed some: at the end of each turn in which it did. */
+  descriptorsClosed(): void {
+    if (this.#waiting.size > 0) this.#tryAgain();
+  }
+
+  onTimer(now: number): void {
+    this.#multi.timers.set(this.#timer, now + RETRY_MS);
+    this.#tryAgain();
+  }
+
+  /** First come, first served, up to the first that finds none again. */
+  #tryAgain(): void {
+    for (const dial of this.#waiting) {
+      dial.proceed();
+      if (this.#waiting.has(dial)) return;
+    }
+  }
+}
