@@ -8,12 +8,12 @@ import net from 'node:net';
 import { Worker } from 'node:worker_threads';
 import { onTestFinished } from 'vitest';
 
-/** Listens in a thread that is stuck, with a queue that is full: further connections get no answer. */
-export async function fullListener(): Promise<{ port: number; fillers: net.Socket[] }> {
+/** Listens on an address of loopback, in a thread that is stuck, with a queue that is full: further connections get no answer. */
+export async function fullListener(host = '127.0.0.1'): Promise<{ port: number; fillers: net.Socket[] }> {
   const worker = new Worker(
     `const net = require('node:net');
      const { parentPort } = require('node:worker_threads');
-     const server = net.createServer().listen({ port: 0, host: '127.0.0.1', backlog: 1 }, () => {
+     const server = net.createServer().listen({ port: 0, host: ${JSON.stringify(host)}, backlog: 1 }, () => {
        parentPort.postMessage(server.address().port);
        setImmediate(() => Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0));
      });`,
@@ -25,7 +25,7 @@ export async function fullListener(): Promise<{ port: number; fillers: net.Socke
   const [port] = (await once(worker, 'message')) as [number];
   const fillers: net.Socket[] = [];
   for (;;) {
-    const filler = net.connect(port, '127.0.0.1').on('error', () => undefined);
+    const filler = net.connect(port, host).on('error', () => undefined);
     fillers.push(filler);
     const signal = AbortSignal.timeout(500);
     try {

@@ -1,9 +1,10 @@
 /**
  * Dials that wait for a descriptor: this process, or the machine, has none left (EMFILE, ENFILE). The one that waits longest is
  * tried again whenever the multi closes a descriptor, and every so often, because others of the process close some too. While
- * any waits, idle connections are given up for it. Nobody waits longer than its own clocks allow: see `timeouts.ts`.
+ * any waits, idle connections are given up for it, and one to its own destination that comes free is its. Nobody waits longer than its own clocks allow: see `timeouts.ts`.
  */
 
+import type { Destination } from './destination.ts';
 import type { Dial } from './dial.ts';
 import type { Multi } from './multi.ts';
 import { TimerNode, type TimerOwner } from './timer-queue.ts';
@@ -14,6 +15,7 @@ const RETRY_MS = 100;
 export class DescriptorShortage implements TimerOwner {
   readonly #multi: Multi;
   readonly #waiting = new Set<Dial>();
+  readonly #byDestination = new Map<Destination, Set<Dial>>();
   readonly #timer = new TimerNode(this);
 
   constructor(multi: Multi) {
@@ -23,6 +25,9 @@ export class DescriptorShortage implements TimerOwner {
   /** Keeps its place when it waits already. */
   wait(dial: Dial): void {
     this.#waiting.add(dial);
+    const together = this.#byDestination.get(dial.destination);
+    if (together === undefined) this.#byDestination.set(dial.destination, new Set([dial]));
+    else together.add(dial);
     const { timers, now, cache, placer } = this.#multi;
     if (this.#timer.index < 0) timers.set(this.#timer, now + RETRY_MS);
     // Its descriptor closes when the turn ends; then `descriptorsClosed` comes.
@@ -30,8 +35,20 @@ export class DescriptorShortage implements TimerOwner {
   }
 
   forget(dial: Dial): void {
-    if (!this.#waiting.delete(dial) || this.#waiting.size > 0) return;
-    this.#multi.timers.cancel(this.#timer);
+    if (!this.#waiting.delete(dial)) return;
+    const together = this.#byDestination.get(dial.destination);
+    together?.delete(dial);
+    if (together?.size === 0) this.#byDestination.delete(dial.destination);
+    if (this.#waiting.size === 0) this.#multi.timers.cancel(this.#timer);
+  }
+
+  /** The one that waits longest for a connection to this destination, if an old one would do. */
+  longestFor(destination: Destination): Dial | null {
+    if (this.#waiting.size === 0) return null;
+    for (const dial of this.#byDestination.get(destination) ?? []) {
+      if (!dial.transfer.mustBeFresh && !dial.hasRacers) return dial;
+    }
+    return null;
   }
 
   /** The multi has closed some: at the end of each turn in which it did. */

@@ -49,6 +49,10 @@ export class Dial implements LookupWaiter, TimerOwner {
     this.destination = destination;
   }
 
+  get hasRacers(): boolean {
+    return this.#racers.length > 0;
+  }
+
   start(): void {
     const { route } = this.transfer;
     if (route.unixPath !== '') {

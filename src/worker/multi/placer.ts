@@ -79,12 +79,27 @@ export class Placer implements TimerOwner {
   /** A connection has done its work. */
   connectionFree(connection: Connection): void {
     const next = this.#cache.give(connection, this.#multi.now);
+    const starved = this.#multi.shortage.longestFor(connection.destination);
     if (next === 'close') connection.close();
+    else if (starved !== null) this.#giveToStarved(connection, starved, next);
     else if (next !== 'idle') this.#begin(connection, next);
     else {
       connection.rest();
       this.closeExcess();
     }
+  }
+
+  /** Who waits for a descriptor has waited longer than `next`, the head of the queue if there is one, which takes its place. */
+  #giveToStarved(connection: Connection, starved: Dial, next: Transfer | 'idle'): void {
+    const { transfer, destination } = starved;
+    starved.cancel();
+    transfer.dial = null;
+    if (next === 'idle') {
+      this.#cache.removeIdle(connection);
+      this.freeSlot(destination);
+    }
+    this.#begin(connection, transfer);
+    if (next !== 'idle') this.#dialInSlot(next, destination);
   }
 
   /** The descriptor that held the destination's slot closes at the end of this turn. */
@@ -171,10 +186,14 @@ export class Placer implements TimerOwner {
   }
 
   #dial(transfer: Transfer, destination: Destination): void {
+    this.#cache.slotTaken(destination);
+    this.#dialInSlot(transfer, destination);
+  }
+
+  #dialInSlot(transfer: Transfer, destination: Destination): void {
     const multi = this.#multi;
     transfer.queuedUs = transfer.since(multi.now);
     transfer.state = 'dialing';
-    this.#cache.slotTaken(destination);
     transfer.startPhaseClock(multi, multi.now, transfer.timeouts.connectMs);
     transfer.generation = this.#cache.generation;
     const dial = new Dial(multi, transfer, destination);
