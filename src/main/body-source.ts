@@ -1,9 +1,10 @@
 /**
  * A response body on its way in: chunks that arrived and were not taken yet. Taking a chunk gives credit back, so the shard
- * sends more; nobody takes, nothing more comes.
+ * sends more; nobody takes, nothing more comes. After the end credit still goes back for what is taken or dropped, because the
+ * shard counts it as unread until then.
  */
 
-import { WINDOW_BYTES_MIN } from '../protocol/port/frames.ts';
+import { UNCOUNTED_BODY_BYTES, WINDOW_BYTES_MIN } from '../protocol/port/frames.ts';
 import { WholeBody } from './whole-body.ts';
 
 /** Credit goes back in steps of this size: one small frame per quarter of the initial credit. */
@@ -40,6 +41,8 @@ export class BodySource {
   #state: SourceState = { kind: 'open' };
   #chunks: Uint8Array<ArrayBuffer>[] = [];
   #waiter: Waiter | null = null;
+  /** Bytes that came, and bytes that were taken since credit was given last. */
+  #received = 0;
   #taken = 0;
   readonly #origin: BodyOrigin;
 
@@ -49,6 +52,7 @@ export class BodySource {
 
   push(chunk: Uint8Array<ArrayBuffer>): void {
     if (this.#state.kind !== 'open') return;
+    this.#received += chunk.length;
     const waiter = this.#waiter;
     if (waiter === null) {
       this.#chunks.push(chunk);
@@ -64,6 +68,7 @@ export class BodySource {
     this.endUs = endUs;
     this.#trailers = trailers;
     this.#state = { kind: 'ended' };
+    this.#settle();
     this.#ended?.resolve(trailers);
     this.#waiter?.resolve(null);
     this.#waiter = null;
@@ -92,6 +97,7 @@ export class BodySource {
   fail(error: unknown): void {
     if (this.#state.kind !== 'open') return;
     this.#state = { kind: 'failed', error };
+    this.#settle();
     this.#ended?.reject(error);
     this.#waiter?.reject(error);
     this.#waiter = null;
@@ -120,10 +126,22 @@ export class BodySource {
 
   /** Nobody wants the rest. */
   cancel(): void {
-    if (this.#state.kind !== 'open') return;
-    this.end(-1, '');
+    if (this.#state.kind !== 'open') {
+      this.drop();
+      return;
+    }
+    // Abandoning settles what was counted.
+    this.#taken = 0;
     this.#chunks = [];
+    this.end(-1, '');
     this.#origin.abandon();
+  }
+
+  /** It has ended, and nobody will take what is left of it. */
+  drop(): void {
+    for (const chunk of this.#chunks) this.#taken += chunk.length;
+    this.#chunks = [];
+    this.#settle();
   }
 
   /** The whole body. `announced`: its length, -1 when it is not known. */
@@ -137,10 +155,16 @@ export class BodySource {
   #took(chunk: Uint8Array): void {
     this.#taken += chunk.length;
     if (this.#taken >= CREDIT_STEP_BYTES) this.#giveCredit();
+    else if (this.#state.kind !== 'open') this.#settle();
+  }
+
+  /** The body has ended: once all of it was taken, the shard hears of the last of it. */
+  #settle(): void {
+    if (this.#taken > 0 && this.#chunks.length === 0) this.#giveCredit();
   }
 
   #giveCredit(): void {
-    if (this.#state.kind === 'open') this.#origin.giveCredit(this.#taken);
+    if (this.isOpen || this.#received > UNCOUNTED_BODY_BYTES) this.#origin.giveCredit(this.#taken);
     this.#taken = 0;
   }
 }

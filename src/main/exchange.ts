@@ -159,7 +159,8 @@ export class Exchange implements BodyOrigin, UploadTarget {
   }
 
   giveCredit(bodyBytes: number): void {
-    if (this.state === 'receiving') this.link?.giveCredit(this, bodyBytes);
+    // After the end too: what is unread counts in the shard. An abort has settled it.
+    if (this.outcome !== 'aborted') this.link?.giveCredit(this, bodyBytes);
   }
 
   abandon(): void {

@@ -23,7 +23,11 @@ export function unreadBodies(): number {
 }
 
 const registry = new FinalizationRegistry<BodySource>((source) => {
-  if (source.claimed || !source.isOpen) return;
+  if (source.claimed) return;
+  if (!source.isOpen) {
+    source.drop();
+    return;
+  }
   count++;
   if (count === 1) {
     process.emitWarning(

@@ -206,6 +206,7 @@ export class Shard {
   /** The main thread no longer wants it; it hears nothing more of it. */
   #abort(id: number): void {
     const transfer = this.#transfers.get(id);
+    this.#forwarder.forget(id);
     if (transfer === undefined) {
       this.#ignoredFrames++;
       return;
@@ -221,13 +222,13 @@ export class Shard {
       this.#ignoredFrames++;
       return;
     }
+    this.#forwarder.forget(id);
     this.#forget(transfer);
     this.#refuse(id, new TransferError('INTERNAL', `The main thread sent a ${what}; please report this.`));
   }
 
   #forget(transfer: Transfer): void {
     this.#transfers.delete(transfer.id);
-    this.#forwarder.forget(transfer.id);
     this.#multi.remove(transfer);
   }
 

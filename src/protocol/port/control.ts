@@ -41,7 +41,7 @@ export interface ShardStats {
   readonly aborted: number;
   readonly bytesIn: number;
   readonly bytesOut: number;
-  /** Bytes of bodies that were received and not yet read by the caller; bodies up to 1 MiB of known length apart. */
+  /** Bytes of bodies that were received, or have a buffer waiting for them, and were not yet read by the caller; bodies up to 64 KiB apart. */
   readonly unreadBytes: number;
   /** Turns of the crank. */
   readonly turns: number;

@@ -25,7 +25,9 @@
  * Who must answer. A batch is answered by returning its buffer, with the next batch the other way or alone; a sender has at
  * most two unanswered batches (see batch-link.ts). A START is answered by COMPLETE, or HEAD then BODY… then END, or ERROR at
  * any point; or not at all after an ABORT. Body bytes flow under credit: a shard sends INITIAL_CREDIT_BYTES unasked, then as
- * many as CREDIT frames allow; a streamed request body likewise the other way.
+ * many as CREDIT frames allow; a streamed request body likewise the other way. What a caller has not read counts in its shard
+ * until it is read: CREDIT for a response body goes on after its END or ERROR, until all of it was handed on or dropped, unless
+ * the body was no longer than UNCOUNTED_BODY_BYTES or came as COMPLETE. An ABORT settles it at once.
  *
  * An attachment is an ArrayBuffer of its own that is transferred beside the batch: large bodies are moved, not copied.
  */
@@ -52,10 +54,13 @@ export const FLAG_REUSED = 1;
 /** HEAD: the peer answered in HTTP/1.0. */
 export const FLAG_HTTP_1_0 = 2;
 
-/** What a shard may send of a body before the main thread asks for more: a whole body up to this size needs no CREDIT. */
+/** What a shard may send of a body before the main thread asks for more. */
 export const INITIAL_CREDIT_BYTES = 1024 * 1024;
 /** What each body may still have unread once the budget of its shard is used up: all make progress, none much. */
 export const WINDOW_BYTES_MIN = 64 * 1024;
+
+/** A response body that is not longer needs no CREDIT once it has ended, and gets none. */
+export const UNCOUNTED_BODY_BYTES = WINDOW_BYTES_MIN;
 
 /** Bodies above this are moved as attachments, received straight into a buffer of their length; below it, copying is cheaper. */
 export const ATTACHED_BODY_BYTES = 16 * 1024;

@@ -113,15 +113,18 @@ export function writeAttachedBody(writer: BatchWriter, id: number, body: ArrayBu
   writer.endFrame();
 }
 
-/** The response is complete. When its HEAD was the last frame written, that frame becomes COMPLETE and no END is needed. */
-export function writeEnd(writer: BatchWriter, id: number, endUs: number, trailers: string): void {
+/**
+ * The response is complete. When its HEAD was the last frame written, that frame becomes COMPLETE and no END is needed: then the
+ * answer is true.
+ */
+export function writeEnd(writer: BatchWriter, id: number, endUs: number, trailers: string): boolean {
   const last = writer.lastFrame;
   if (last >= 0 && writer.words[last + 2] === id && trailers === '') {
     const kindAndFlags = writer.words[last + 1] as number;
     if ((kindAndFlags & 0xff) === HEAD) {
       writer.words[last + 1] = (kindAndFlags & ~0xff) | COMPLETE;
       writer.words[last + HEAD_WORDS + INFO_TIMINGS - 1] = endUs;
-      return;
+      return true;
     }
   }
   const frame = writer.beginFrame(END, id, END_WORDS * 4 + trailers.length);
@@ -130,6 +133,7 @@ export function writeEnd(writer: BatchWriter, id: number, endUs: number, trailer
   writer.used += END_WORDS * 4;
   writer.used += writer.bytes.write(trailers, writer.used, 'latin1');
   writer.endFrame();
+  return false;
 }
 
 /** `error` as `encodeError` made it. */

@@ -159,7 +159,6 @@ export class ConnectionCache {
   limitsChanged(): Connection[] {
     const tooMany: Connection[] = [];
     let over = this.limits.maxTotalConnections === 0 ? 0 : this.openCount - this.limits.maxTotalConnections;
-    over = Math.max(over, this.idleCount - this.limits.maxConnects);
     let oldest = this.#oldest;
     for (; oldest !== null && over > 0; oldest = oldest.idleNewerOfAll, over--) tooMany.push(oldest);
     const closing = new Set(tooMany);
