@@ -228,7 +228,7 @@ test('contract/rule-11 close in any state: running, resolving, queued, paused, i
   expect(rig.watched.size).toBe(0);
   expect(names.closed).toBe(1);
   expect(all.map(({ transfer }) => transfer.info.state)).toEqual(['new', 'new', 'new', 'new']);
-  await rig.until(() => server.open === 0).catch(() => expect(server.open).toBe(0));
+  await expect.poll(() => server.open).toBe(0);
 });
 
 test('contract/rule-12 what a transfer has may be set after add, before the first drive', async () => {

@@ -2,7 +2,7 @@
  * What the contract tests share: a multi driven by hand, every callback of it recorded, and raw servers to talk to.
  *
  * The application of the contract is played here in the plainest way: one epoll for the sockets, one number for the timer,
- * one driving call per event. It checks what an application may rely on at every call (rules 13, 14, 25) in every test.
+ * one driving call per event; or, where SHARDFETCH_DRIVING says so, in one of the ways of `driving.ts`. It checks what an application may rely on at every call (rules 13, 14, 25) in every test.
  */
 
 import { once } from 'node:events';
@@ -21,6 +21,7 @@ import {
   type TransferOptions,
   WATCH_REMOVE,
 } from '../../src/worker/multi/index.ts';
+import { type Driving, type DrivingStyle, drivingStyle, openDriving } from './driving.ts';
 
 export interface SocketCall {
   readonly kind: 'socket';
@@ -39,6 +40,8 @@ export interface RigOptions extends MultiOptions {
   /** Runs inside the socket callback; what it answers is what the callback answers. */
   onSocket?: (call: SocketCall) => number | undefined;
   onTimer?: (call: TimerCall) => number | undefined;
+  /** Default: what SHARDFETCH_DRIVING says. */
+  driving?: DrivingStyle;
 }
 
 /** Nothing here takes long; what does not come within this is a hang. */
@@ -55,18 +58,22 @@ export class Rig {
   /** What the application knows it was asked to watch. */
   readonly watched = new Map<number, number>();
   readonly messages: Message[] = [];
+  /** Null: by hand, as `step` says. */
+  readonly #driving: Driving | null;
   readonly #violations: unknown[] = [];
 
   constructor(options: RigOptions = {}) {
-    const { onSocket, onTimer, ...multiOptions } = options;
+    const { onSocket, onTimer, driving, ...multiOptions } = options;
     this.onSocket = onSocket;
     this.onTimer = onTimer;
     this.multi = new Multi(multiOptions);
     this.poller = openEpollPoller();
+    this.#driving = openDriving(driving ?? drivingStyle(), this.multi);
     onTestFinished(() => {
       this.multi.timerFunction(null);
       this.multi.socketFunction(null);
       this.multi.close();
+      this.#driving?.close();
       this.poller.close();
       if (this.#violations.length > 0) throw this.#violations[0];
     });
@@ -78,6 +85,7 @@ export class Rig {
       const call: SocketCall = { kind: 'socket', transfer, socket, what, data };
       this.calls.push(call);
       this.#check(() => this.#obey(socket, what));
+      this.#driving?.watch(socket, what);
       return this.onSocket?.(call);
     });
     this.multi.timerFunction((ms) => {
@@ -88,6 +96,7 @@ export class Rig {
       });
       this.calls.push(call);
       this.due = ms < 0 ? Number.POSITIVE_INFINITY : nativeIo().now() + ms;
+      this.#driving?.setTimer(ms);
       return this.onTimer?.(call);
     });
   }
@@ -135,8 +144,10 @@ export class Rig {
 
   /** Does what an event loop does, once. */
   step(): void {
-    for (const [socket, events] of this.ready()) if (this.watched.has(socket)) this.multi.action(socket, events);
-    this.fireTimer();
+    if (this.#driving === null) {
+      for (const [socket, events] of this.ready()) if (this.watched.has(socket)) this.multi.action(socket, events);
+      this.fireTimer();
+    } else this.#driving.step();
     for (const message of this.multi.messages()) this.messages.push(message);
   }
 
@@ -149,14 +160,19 @@ export class Rig {
   /** Drives until `wanted`; throws when it does not come. */
   async until(wanted: () => boolean, what = 'what the test waits for'): Promise<void> {
     const end = performance.now() + PATIENCE_MS;
-    while (!wanted()) {
-      this.step();
-      await nextTurn();
-      if (performance.now() > end) {
-        throw new Error(
-          `${what} did not come; ${JSON.stringify(this.multi.stats())}, due ${this.due - nativeIo().now()}`,
-        );
+    this.#driving?.begin();
+    try {
+      while (!wanted()) {
+        this.step();
+        await nextTurn();
+        if (performance.now() > end) {
+          throw new Error(
+            `${what} did not come; ${JSON.stringify(this.multi.stats())}, due ${this.due - nativeIo().now()}`,
+          );
+        }
       }
+    } finally {
+      this.#driving?.end();
     }
   }
 
@@ -300,9 +316,9 @@ export async function serve(
     });
     socket.on('error', () => undefined);
   });
-  listener.listen(0, host);
+  listener.listen(host.startsWith('/') ? { path: host } : { port: 0, host });
   await once(listener, 'listening');
-  const server = new Server((listener.address() as net.AddressInfo).port);
+  const server = new Server((listener.address() as Partial<net.AddressInfo>).port ?? 0);
   onTestFinished(() => {
     for (const { socket } of server.connections) socket.destroy();
     listener.close();
