@@ -3,7 +3,7 @@
 import { describe, expect, test } from 'vitest';
 import { fullListener } from '../../full-listener.ts';
 import { deadPort, get, Rig, serve } from '../rig.ts';
-import { Detour, SILENT } from './detour.ts';
+import { type Attempt, Detour, SILENT } from './detour.ts';
 
 const ETIMEDOUT = 110;
 
@@ -46,7 +46,7 @@ describe('contract/rule-57 hostile/151', () => {
     const took = performance.now() - began;
     expect(got.body).toBe('ok');
     expect(detour.addresses).toEqual(['2001:db8::1', '192.0.2.1']);
-    const [six, four] = detour.attempts as [{ at: number }, { at: number }];
+    const [six, four] = detour.attempts as unknown as [Attempt, Attempt];
     expect(four.at - six.at).toBeGreaterThanOrEqual(249);
     expect(took).toBeLessThan(1_500);
     expect(got.transfer.timings.connect).toBeGreaterThanOrEqual(249);
