@@ -113,7 +113,7 @@ export class Exchange implements BodyOrigin, UploadTarget {
   /** Once, while nothing of the response has come, and only what has the same effect twice. */
   #mayReplay(): boolean {
     if (this.state !== 'waiting' || this.#replayed || this.#uploader !== null) return false;
-    return IDEMPOTENT_METHODS.has(this.request.method);
+    return this.request.idempotent ?? IDEMPOTENT_METHODS.has(this.request.method);
   }
 
   /** The caller's signal fired: its reason itself is the error (Fetch §4.1). */

@@ -8,6 +8,7 @@ import { type HeaderPair, type HeadersGiven, headerPairs } from '../protocol/htt
 import { CHUNKED_BODY, composeRequestHead, NO_BODY, normalizeMethod } from '../protocol/http1/request-head.ts';
 import { checkRecord, completeTimeouts, describe, type Timeouts } from '../protocol/options.ts';
 import { originOf, shown, targetOf } from '../protocol/origin.ts';
+import { EXTRAS_NAMES, encodeExtras, resolveExtras } from '../protocol/port/request-extras.ts';
 import { type BodyPieces, type FetchBody, type ReadyBody, readyBody } from './fetch-body.ts';
 import { isRequestLike, mergeRequest } from './request-like.ts';
 
@@ -28,6 +29,12 @@ export interface FetchInit {
   timeouts?: Partial<Timeouts> | undefined;
   /** Redirects are not followed yet: `'manual'` is the default, the others reject. */
   redirect?: 'manual' | 'follow' | 'error' | undefined;
+  /** Never on a connection that served others (CURLOPT_FRESH_CONNECT). Default false. */
+  freshConnect?: boolean | undefined;
+  /** The connection closes after this request (CURLOPT_FORBID_REUSE). Default: what `connections.reuse` of the pool says. */
+  forbidReuse?: boolean | undefined;
+  /** Whether sending it twice has the effect of once: then it is sent again when a reused connection dies before any response byte. Default: its method says (RFC 9110 §9.2.2). */
+  idempotent?: boolean | undefined;
 }
 
 /** A request ready to be sent. */
@@ -40,6 +47,10 @@ export interface FetchRequest {
   readonly signal: AbortSignal | null;
   /** null: the pool's. */
   readonly timeouts: Readonly<Timeouts> | null;
+  /** What it asks for beyond the usual, as its frame carries it; '': nothing. */
+  readonly extras: string;
+  /** As asked; null: its method says. */
+  readonly idempotent: boolean | null;
 }
 
 /** A URL taken apart once. */
@@ -66,7 +77,16 @@ export class FetchTarget {
       headers: [],
       bodyBytes: -1,
     });
-    this.#get = { target: this, method: 'GET', head, body: null, signal: null, timeouts: null };
+    this.#get = {
+      target: this,
+      method: 'GET',
+      head,
+      body: null,
+      signal: null,
+      timeouts: null,
+      extras: '',
+      idempotent: null,
+    };
   }
 
   /** A GET without options, made once. */
@@ -92,7 +112,7 @@ const WITHOUT_EFFECT = [
   'referrerPolicy',
   'window',
 ];
-const BUILT = ['method', 'headers', 'body', 'signal', 'timeouts', 'redirect', 'duplex'];
+const BUILT = ['method', 'headers', 'body', 'signal', 'timeouts', 'redirect', 'duplex', ...EXTRAS_NAMES];
 const KNOWN = [...BUILT, ...WITHOUT_EFFECT];
 
 export class FetchRequests {
@@ -138,7 +158,16 @@ export class FetchRequests {
       headers,
       bodyBytes: announcedBytes(content),
     });
-    return { target, method, head, body: content, signal, timeouts: timeouts === this.#timeouts ? null : timeouts };
+    return {
+      target,
+      method,
+      head,
+      body: content,
+      signal,
+      timeouts: timeouts === this.#timeouts ? null : timeouts,
+      extras: encodeExtras(resolveExtras(given)),
+      idempotent: given.idempotent ?? null,
+    };
   }
 }
 

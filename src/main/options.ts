@@ -25,6 +25,8 @@ export interface ConnectionOptions {
   total?: number;
   /** Milliseconds an idle connection is kept (CURLOPT_MAXAGE_CONN). Default 60,000. */
   idleMs?: number;
+  /** false: one request per connection, which a peer that answers before it was asked cannot poison (CURLOPT_FORBID_REUSE). Default true. */
+  reuse?: boolean;
   /** Bytes of bodies that may be received and unread in the whole pool before each body is held to 64 KiB. Default 64 MiB. */
   unreadBytes?: number;
   /** Most requests waiting for a connection, of the whole pool; more fail with QUEUE_FULL. Default 100,000. */
@@ -143,12 +145,13 @@ function resolveConnections(connections: unknown): Required<ConnectionOptions> {
     perOrigin: PER_ORIGIN_DEFAULT,
     total: Math.min(TOTAL_DEFAULT, totalMax),
     idleMs: IDLE_MS_DEFAULT,
+    reuse: true,
     queueLength: QUEUE_LENGTH_DEFAULT,
     unreadBytes: UNREAD_BYTES_DEFAULT,
   };
   if (connections === undefined) return resolved;
   const given = checkRecord('connections', connections, Object.keys(resolved)) as ConnectionOptions;
-  const { perOrigin, total, idleMs, queueLength, unreadBytes } = given;
+  const { perOrigin, total, idleMs, queueLength, reuse, unreadBytes } = given;
   if (perOrigin !== undefined) resolved.perOrigin = checkInteger('connections.perOrigin', perOrigin, 1, COUNT_MAX);
   if (total !== undefined) resolved.total = checkTotal(total, totalMax);
   if (idleMs !== undefined) {
@@ -159,6 +162,12 @@ function resolveConnections(connections: unknown): Required<ConnectionOptions> {
   }
   if (unreadBytes !== undefined) {
     resolved.unreadBytes = checkInteger('connections.unreadBytes', unreadBytes, 1, Number.MAX_SAFE_INTEGER);
+  }
+  if (reuse !== undefined) {
+    if (typeof reuse !== 'boolean') {
+      throw invalidArgument('connections.reuse', `connections.reuse must be true or false, not ${describe(reuse)}.`);
+    }
+    resolved.reuse = reuse;
   }
   return resolved;
 }

@@ -252,6 +252,7 @@ export class Pool {
       queueLength: equalShare(connections.queueLength, count, shard),
       unreadBytes: Math.ceil(connections.unreadBytes / count),
       idleMs: connections.idleMs,
+      extras: connections.reuse ? null : { forbidReuse: true },
       lookupTtlMs,
       timeouts,
       limits,

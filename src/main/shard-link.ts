@@ -70,14 +70,14 @@ export class ShardLink {
 
   /** `startMs`: when fetch was called, on the monotonic clock that all threads share. */
   start(exchange: Exchange, startMs: number, originShare: number): void {
-    const { target, head, body, timeouts } = exchange.request;
+    const { target, head, body, timeouts, extras } = exchange.request;
     exchange.link = this;
     exchange.id = this.#nextId();
     this.#exchanges.set(exchange.id, exchange);
     const whole = body instanceof Uint8Array ? body : null;
     const streamedBytes = body === null || body === whole ? NOT_STREAMED : body.length;
     const { writer } = this.#link;
-    writeStart(writer, exchange.id, startMs, originShare, target.origin, head, whole, timeouts, streamedBytes);
+    writeStart(writer, exchange.id, startMs, originShare, target.origin, head, whole, timeouts, streamedBytes, extras);
     if (streamedBytes !== NOT_STREAMED) exchange.started();
     if (!this.#refd) {
       this.#refd = true;

@@ -35,7 +35,7 @@ export class Shard {
   readonly #multi: Multi;
   readonly #driver: EpollDriver;
   readonly #forwarder: ResponseForwarder;
-  readonly #start = new StartFrame();
+  readonly #start: StartFrame;
   /** Routes by the text of their origin. */
   readonly #routes = new Map<string, Route>();
   readonly #onFrame = (reader: BatchReader): void => this.#handleFrame(reader);
@@ -52,6 +52,7 @@ export class Shard {
   constructor(config: ShardConfig, port: MessagePort) {
     this.#config = config;
     this.#port = port;
+    this.#start = new StartFrame(config.extras);
     this.#link = new BatchLink(port);
     this.#multi = new Multi({
       maxConnects: config.totalConnections,
@@ -158,6 +159,7 @@ export class Shard {
         upload: frame.streamedBytes === NOT_STREAMED ? null : this.#uploadOf(frame.id, frame.streamedBytes),
         timeouts: frame.timeouts ?? (this.#config.timeouts as Timeouts),
         limits: this.#config.limits,
+        extras: frame.extras,
       });
       transfer.id = frame.id;
       transfer.startMs = frame.startMs;

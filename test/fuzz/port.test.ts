@@ -71,6 +71,7 @@ function write(
         new Uint8Array(bytes),
         bytes % 2 ? TIMEOUTS : null,
         bytes % 3 ? -2 : bytes,
+        bytes % 5 ? '' : text,
       );
       return;
     case 'abort':

@@ -260,6 +260,7 @@ describe('164 and 165: frames that nobody sends', () => {
     unreadBytes: 1_000_000,
     idleMs: 1000,
     lookupTtlMs: 1000,
+    extras: null,
     timeouts: DEFAULT_TIMEOUTS,
     limits: DEFAULT_LIMITS,
   };

@@ -81,10 +81,14 @@ describe('62 to 66: a reused connection that dies', () => {
   const FIRST: Step[] = [request(), send(OK), request()];
   const AGAIN: Script = serve(send(head('HTTP/1.1 201 Again', 'Content-Length: 0')));
 
-  async function afterFirst(method: string, scripts: Script[]): Promise<{ peer: Peer; second: Promise<number> }> {
+  async function afterFirst(
+    method: string,
+    scripts: Script[],
+    more: { idempotent?: boolean } = {},
+  ): Promise<{ peer: Peer; second: Promise<number> }> {
     const peer = await startPeer('127.0.0.1', scripts);
     expect((await pool.fetch(peer.url, { method })).status).toBe(200);
-    const second = pool.fetch(peer.url, { method }).then(({ status }) => status);
+    const second = pool.fetch(peer.url, { method, ...more }).then(({ status }) => status);
     return { peer, second };
   }
 
@@ -114,6 +118,28 @@ describe('62 to 66: a reused connection that dies', () => {
     await peer.close();
     await checkNothingIsLeft(pool, before);
   });
+
+  test.each(each(['POST', 'PATCH']))(
+    '63: $method, $how: sent once more when marked idempotent',
+    async ({ method, end }) => {
+      const { peer, second } = await afterFirst(method, [[...FIRST, end], AGAIN], { idempotent: true });
+      expect(await second).toBe(201);
+      expect(peer.connections.map(({ requests }) => requests.length)).toEqual([2, 1]);
+      await peer.close();
+      await checkNothingIsLeft(pool, before);
+    },
+  );
+
+  test.each(each(['GET', 'PUT']))(
+    '63: $method, $how: not sent again when marked not idempotent',
+    async ({ method, end }) => {
+      const { peer, second } = await afterFirst(method, [[...FIRST, end], AGAIN], { idempotent: false });
+      checkFailure(await rejection(second), { code: 'CONNECTION_LOST', message: 'fetch failed' });
+      expect(peer.connections).toHaveLength(1);
+      await peer.close();
+      await checkNothingIsLeft(pool, before);
+    },
+  );
 
   test.each(each(['GET', 'PUT', 'POST']))('64: $method on a fresh connection, $how: not sent again', async (given) => {
     const peer = await startPeer('127.0.0.1', [[request(), given.end], AGAIN]);

@@ -47,6 +47,37 @@ describe.each(PLACES)('reuse, $name', ({ shards }) => {
     await checkStats(pool, { inFlight: 0, failed: 0 });
   });
 
+  test('freshConnect takes no connection that served others, forbidReuse leaves none', async () => {
+    const peer = await rawPeer(serve(send(answer('ok'))));
+    const fetched = async (init: object): Promise<boolean> => {
+      const response = await pool.fetch(peer.url, init);
+      await response.text();
+      return response.connection.reused;
+    };
+    expect(await fetched({})).toBe(false);
+    expect(await fetched({ freshConnect: true })).toBe(false);
+    expect(peer.connections).toHaveLength(2);
+    expect(await fetched({ forbidReuse: true })).toBe(true);
+    expect(await fetched({ forbidReuse: true, method: 'POST', body: 'x', timeouts: { headMs: 9_999 } })).toBe(true);
+    expect(await fetched({ forbidReuse: true, method: 'POST', body: new Blob(['x']) })).toBe(false);
+    expect(await fetched({})).toBe(false);
+    expect(peer.connections).toHaveLength(4);
+  });
+
+  test('connections.reuse: false gives each request a connection, unless it says otherwise', async () => {
+    const own = new Pool({ shards, connections: { reuse: false } });
+    const peer = await rawPeer(serve(send(answer('ok'))));
+    for (let count = 1; count <= 5; count++) {
+      const response = await own.fetch(peer.url);
+      expect(await response.text()).toBe('ok');
+      expect(response.connection.reused).toBe(false);
+      expect(peer.connections).toHaveLength(count);
+    }
+    await (await own.fetch(peer.url, { forbidReuse: false })).text();
+    expect((await own.fetch(peer.url, { idempotent: true })).connection.reused).toBe(true);
+    await own.close();
+  });
+
   test.each([
     { what: 'Connection: close', response: answer('x', 'Connection: close'), kept: false },
     { what: 'close among other options', response: answer('x', 'Connection: foo, Close'), kept: false },

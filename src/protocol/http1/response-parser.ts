@@ -570,7 +570,8 @@ export class ResponseParser {
       case KEEP_ALIVE: {
         // Of several field lines the shortest time counts; one that tells none takes none back.
         const toldS = readKeepAliveTimeout(bytes, start, end);
-        if (toldS >= 0 && (this.keepAliveTimeoutS < 0 || toldS < this.keepAliveTimeoutS)) this.keepAliveTimeoutS = toldS;
+        if (toldS >= 0 && (this.keepAliveTimeoutS < 0 || toldS < this.keepAliveTimeoutS))
+          this.keepAliveTimeoutS = toldS;
         break;
       }
     }

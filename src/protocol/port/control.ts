@@ -4,6 +4,7 @@
  */
 
 import type { Limits, Timeouts } from '../options.ts';
+import type { RequestExtras } from './request-extras.ts';
 
 /** What a shard is started with. */
 export interface ShardConfig {
@@ -16,6 +17,8 @@ export interface ShardConfig {
   /** Its share of the pool's budget of unread body bytes. */
   readonly unreadBytes: number;
   readonly idleMs: number;
+  /** What requests get that do not say otherwise; null: the usual. */
+  readonly extras: RequestExtras | null;
   readonly lookupTtlMs: number;
   readonly timeouts: Readonly<Timeouts>;
   readonly limits: Readonly<Limits>;

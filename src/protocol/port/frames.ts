@@ -10,7 +10,8 @@
  *   START    (main -> shard)  3 originShare  4,5 startMs (float64)  6 origin bytes  7 head bytes  8 body bytes, or -1 none,
  *                             9 attachment of the body, or -1    with FLAG_TIMEOUTS: 10 … 14 queueMs connectMs headMs
  *                             bodyIdleMs totalMs    with FLAG_STREAMED, behind these: the body's length (float64), -1 unknown
- *                             then origin, head, body as bytes
+ *                             with FLAG_EXTRAS, behind these: bytes of the extras (see request-extras.ts)
+ *                             then origin, head, extras as JSON in UTF-8, body as bytes
  *   BODY     (main -> shard)  as below: the next piece of a streamed request body
  *   END      (main -> shard)  as below: the request body is complete
  *   ABORT    (main -> shard)  nothing more: the transfer is removed, no answer comes
@@ -49,6 +50,8 @@ export const ERROR = 20;
 export const FLAG_TIMEOUTS = 1;
 /** START: the body comes in BODY frames, then END. */
 export const FLAG_STREAMED = 2;
+/** START: it has extras. */
+export const FLAG_EXTRAS = 4;
 /** HEAD: the connection had served others. */
 export const FLAG_REUSED = 1;
 /** HEAD: the peer answered in HTTP/1.0. */

@@ -7,16 +7,19 @@ import {
   ABORT,
   ATTACHED_BODY_BYTES,
   CREDIT,
+  FLAG_EXTRAS,
   FLAG_STREAMED,
   FLAG_TIMEOUTS,
   FRAME_HEADER_WORDS,
   START,
 } from './frames.ts';
 import { copyOf } from './own-buffer.ts';
+import { decodeExtras, type RequestExtras } from './request-extras.ts';
 
 const START_WORDS = 10;
 const TIMEOUT_WORDS = 5;
 const STREAM_WORDS = 2;
+const EXTRAS_WORDS = 1;
 const CREDIT_WORDS = 4;
 
 const float64 = new Float64Array(1);
@@ -27,7 +30,7 @@ export const NOT_STREAMED = -2;
 
 /**
  * `timeouts` null: the pool's. The body is copied: small ones into the batch, large ones into an attachment. `streamedBytes`: the
- * length of a body that follows in BODY frames, -1 when it is unknown.
+ * length of a body that follows in BODY frames, -1 when it is unknown. `extras`: as `encodeExtras` wrote them.
  */
 export function writeStart(
   writer: BatchWriter,
@@ -39,13 +42,18 @@ export function writeStart(
   body: Uint8Array | null,
   timeouts: Readonly<Timeouts> | null,
   streamedBytes: number = NOT_STREAMED,
+  extras = '',
 ): void {
   const bodyBytes = body === null ? -1 : body.length;
   const attached = bodyBytes > ATTACHED_BODY_BYTES;
   const inline = body === null || attached ? 0 : bodyBytes;
-  const flags = (timeouts === null ? 0 : FLAG_TIMEOUTS) | (streamedBytes === NOT_STREAMED ? 0 : FLAG_STREAMED);
+  const extrasBytes = extras === '' ? 0 : Buffer.byteLength(extras);
+  const flags =
+    (timeouts === null ? 0 : FLAG_TIMEOUTS) |
+    (streamedBytes === NOT_STREAMED ? 0 : FLAG_STREAMED) |
+    (extrasBytes === 0 ? 0 : FLAG_EXTRAS);
   const words = startWords(flags);
-  const room = words * 4 + origin.length + head.length + inline;
+  const room = words * 4 + origin.length + head.length + extrasBytes + inline;
   const frame = writer.beginFrame(START | (flags << 8), id, room);
   const { words: out, bytes } = writer;
   float64[0] = startMs;
@@ -66,21 +74,28 @@ export function writeStart(
   }
   if (streamedBytes !== NOT_STREAMED) {
     float64[0] = streamedBytes;
-    out[frame + words - 2] = halves[0] as number;
-    out[frame + words - 1] = halves[1] as number;
+    const at = frame + streamWord(flags);
+    out[at] = halves[0] as number;
+    out[at + 1] = halves[1] as number;
   }
+  if (extrasBytes > 0) out[frame + words - 1] = extrasBytes;
   let at = (frame + words) * 4;
   bytes.write(origin, at, 'latin1');
   at += origin.length;
   bytes.write(head, at, 'latin1');
   at += head.length;
+  if (extrasBytes > 0) at += bytes.write(extras, at, 'utf8');
   if (inline > 0) bytes.set(body as Uint8Array, at);
   writer.used = at + inline;
   writer.endFrame();
 }
 
 function startWords(flags: number): number {
-  return START_WORDS + (flags & FLAG_TIMEOUTS ? TIMEOUT_WORDS : 0) + (flags & FLAG_STREAMED ? STREAM_WORDS : 0);
+  return streamWord(flags) + (flags & FLAG_STREAMED ? STREAM_WORDS : 0) + (flags & FLAG_EXTRAS ? EXTRAS_WORDS : 0);
+}
+
+function streamWord(flags: number): number {
+  return START_WORDS + (flags & FLAG_TIMEOUTS ? TIMEOUT_WORDS : 0);
 }
 
 export function writeAbort(writer: BatchWriter, id: number): void {
@@ -96,6 +111,9 @@ export function writeCredit(writer: BatchWriter, id: number, bodyBytes: number):
   writer.endFrame();
 }
 
+/** Parsed extras that are kept; whoever makes them differ for each request pays for parsing them. */
+const EXTRAS_KEPT_MAX = 256;
+
 /** A START frame's fields. One object serves all frames of a shard: take what is to be kept. */
 export class StartFrame {
   id = 0;
@@ -108,6 +126,16 @@ export class StartFrame {
   timeouts: Readonly<Timeouts> | null = null;
   /** Length of a body that follows, -1 unknown; NOT_STREAMED: none follows. */
   streamedBytes = NOT_STREAMED;
+  /** null: none. */
+  extras: RequestExtras | null = null;
+  /** Requests that ask for the same share what was parsed. */
+  readonly #extrasByText = new Map<string, RequestExtras>();
+  readonly #usual: RequestExtras | null;
+
+  /** `usual`: the extras of requests that do not say otherwise. */
+  constructor(usual: RequestExtras | null = null) {
+    this.#usual = usual;
+  }
 
   /** False when the frame does not hold what it says; `id` is right even then. */
   read(reader: BatchReader): boolean {
@@ -118,29 +146,50 @@ export class StartFrame {
     const attachment = reader.word(9);
     const words = startWords(reader.flags);
     const inline = bodyBytes > 0 && attachment < 0 ? bodyBytes : 0;
-    if (originBytes <= 0 || headBytes <= 0 || bodyBytes < -1) return false;
-    if (!reader.holds(words * 4, originBytes + headBytes + inline)) return false;
+    const extrasBytes = reader.flags & FLAG_EXTRAS ? reader.word(words - 1) : 0;
+    if (originBytes <= 0 || headBytes <= 0 || bodyBytes < -1 || extrasBytes < 0) return false;
+    if (!reader.holds(words * 4, originBytes + headBytes + extrasBytes + inline)) return false;
     halves[0] = reader.word(4);
     halves[1] = reader.word(5);
     this.startMs = float64[0] as number;
     this.originShare = reader.word(3);
     if (!Number.isFinite(this.startMs) || this.originShare < 0) return false;
-    if (!this.#readStreamed(reader, words)) return false;
+    if (!this.#readStreamed(reader)) return false;
     let at = (reader.frame + words) * 4;
     this.origin = reader.bytes.toString('latin1', at, at + originBytes);
     at += originBytes;
     this.head = reader.bytes.toString('latin1', at, at + headBytes);
     at += headBytes;
+    if (!this.#readExtras(reader, at, extrasBytes)) return false;
+    at += extrasBytes;
     return this.#readBody(reader, bodyBytes, attachment, at) && this.#readTimeouts(reader);
   }
 
-  #readStreamed(reader: BatchReader, words: number): boolean {
+  #readStreamed(reader: BatchReader): boolean {
     this.streamedBytes = NOT_STREAMED;
     if (!(reader.flags & FLAG_STREAMED)) return true;
-    halves[0] = reader.word(words - 2);
-    halves[1] = reader.word(words - 1);
+    const word = streamWord(reader.flags);
+    halves[0] = reader.word(word);
+    halves[1] = reader.word(word + 1);
     this.streamedBytes = float64[0] as number;
     return Number.isSafeInteger(this.streamedBytes) && this.streamedBytes >= -1;
+  }
+
+  #readExtras(reader: BatchReader, at: number, extrasBytes: number): boolean {
+    this.extras = this.#usual;
+    if (extrasBytes === 0) return true;
+    const text = reader.bytes.toString('utf8', at, at + extrasBytes);
+    const known = this.#extrasByText.get(text);
+    if (known !== undefined) {
+      this.extras = known;
+      return true;
+    }
+    const own = decodeExtras(text);
+    if (own === null) return false;
+    this.extras = { ...this.#usual, ...own };
+    if (this.#extrasByText.size >= EXTRAS_KEPT_MAX) this.#extrasByText.clear();
+    this.#extrasByText.set(text, this.extras);
+    return true;
   }
 
   #readBody(reader: BatchReader, bodyBytes: number, attachment: number, at: number): boolean {

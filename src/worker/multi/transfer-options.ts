@@ -17,6 +17,7 @@ import {
   type Timeouts,
 } from '../../protocol/options.ts';
 import { originOf, targetOf } from '../../protocol/origin.ts';
+import { type RequestExtras, resolveExtras } from '../../protocol/port/request-extras.ts';
 import { PACE_OPTION_NAMES, type PaceOptions } from './pace.ts';
 import { ROUTE_OPTION_NAMES, type Route, type RouteOptions, resolveRouteOptions, routeOf } from './route.ts';
 import type { CloseSocketHook, OpenSocketHook } from './socket-hooks.ts';
@@ -48,6 +49,8 @@ export interface TransferOptions extends RouteOptions, PaceOptions {
   freshConnect?: boolean;
   /** Close the connection after this one (CURLOPT_FORBID_REUSE). Default false. */
   forbidReuse?: boolean;
+  /** Whether sending it twice has the effect of once, so that it may be sent again when a reused connection dies before any response byte. Default: its method says (RFC 9110 §9.2.2). */
+  idempotent?: boolean;
   /** Makes the sockets of this transfer (CURLOPT_OPENSOCKETFUNCTION). */
   openSocket?: OpenSocketHook;
   /** Closes the sockets that this transfer opened (CURLOPT_CLOSESOCKETFUNCTION). */
@@ -72,6 +75,8 @@ export interface PreparedRequest {
   readonly upload: UploadSource | null;
   readonly timeouts: Readonly<Timeouts>;
   readonly limits: Readonly<Limits>;
+  /** null: the usual. */
+  readonly extras: RequestExtras | null;
 }
 
 const OPTION_NAMES = [
@@ -83,6 +88,7 @@ const OPTION_NAMES = [
   'limits',
   'freshConnect',
   'forbidReuse',
+  'idempotent',
   'openSocket',
   'closeSocket',
   'onHead',
@@ -118,6 +124,7 @@ export function prepareRequest(options: TransferOptions): PreparedRequest {
     upload,
     timeouts: completeTimeouts(options.timeouts, DEFAULT_TIMEOUTS),
     limits: completeLimits(options.limits, DEFAULT_LIMITS),
+    extras: resolveExtras(options),
   };
 }
 

@@ -90,6 +90,8 @@ export class Transfer {
   timeouts: Readonly<Timeouts>;
   readonly limits: Readonly<Limits>;
   readonly forbidReuse: boolean;
+  /** null: its method says. */
+  readonly idempotent: boolean | null;
   onHead: HeadCallback | null = null;
   onData: DataCallback | null = null;
   onEnd: EndCallback | null = null;
@@ -155,8 +157,10 @@ export class Transfer {
     this.timeouts = request.timeouts;
     this.limits = request.limits;
     const given = isPrepared(options) ? null : options;
-    this.freshConnect = given?.freshConnect === true;
-    this.forbidReuse = given?.forbidReuse === true;
+    const { extras } = request;
+    this.freshConnect = extras?.freshConnect === true;
+    this.forbidReuse = extras?.forbidReuse === true;
+    this.idempotent = extras?.idempotent ?? null;
     this.pace = given === null ? null : paceOf(this, given);
     if (given === null) return;
     this.socketHooks = socketHooksOf(given);

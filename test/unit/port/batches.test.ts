@@ -8,7 +8,13 @@ import { BatchReader, UnreadableBatch } from '../../../src/protocol/port/batch-r
 import { BatchWriter } from '../../../src/protocol/port/batch-writer.ts';
 import { encodeError } from '../../../src/protocol/port/error-encoding.ts';
 import { BODY, COMPLETE, END, ERROR, HEAD, START } from '../../../src/protocol/port/frames.ts';
-import { StartFrame, writeAbort, writeCredit, writeStart } from '../../../src/protocol/port/request-frames.ts';
+import {
+  NOT_STREAMED,
+  StartFrame,
+  writeAbort,
+  writeCredit,
+  writeStart,
+} from '../../../src/protocol/port/request-frames.ts';
 import {
   readBody,
   readEnd,
@@ -44,6 +50,7 @@ function everyKind(): { batch: ArrayBuffer; attachments: ArrayBuffer[] } {
   const timeouts = { queueMs: 1, connectMs: 2, headMs: 3, bodyIdleMs: 4, totalMs: 5 };
   writeStart(writer, 1, 12.5, 3, 'http://a.test', 'GET / HTTP/1.1\r\n\r\n', Buffer.from('body'), timeouts);
   writeStart(writer, 2, 13.5, 0, 'http://b.test', 'PUT / HTTP/1.1\r\n\r\n', new Uint8Array(20_000), null);
+  writeStart(writer, 10, 1, 0, 'http://c.test', 'PUT / HTTP/1.1\r\n\r\n', null, timeouts, -1, '{"forbidReuse":true}');
   writeAbort(writer, 3);
   writeCredit(writer, 4, 100);
   writeHead(writer, FACTS, HEAD_TEXT, 0, HEAD_TEXT.length);
@@ -84,7 +91,7 @@ describe('a damaged batch is refused or decoded, and harms nothing', () => {
   const whole = everyKind();
 
   test('whole', () => {
-    expect(readAll(whole.batch.slice(0), whole.attachments)).toBe(9);
+    expect(readAll(whole.batch.slice(0), whole.attachments)).toBe(10);
   });
 
   test('every truncation', () => {
@@ -107,7 +114,7 @@ describe('a damaged batch is refused or decoded, and harms nothing', () => {
         expect(error).toBeInstanceOf(UnreadableBatch);
       }
     }
-    expect(read).toBe(9); // cut between two frames, or before the first
+    expect(read).toBe(10); // cut between two frames, or before the first
   });
 
   test('every bit flipped', () => {
@@ -157,6 +164,39 @@ describe('a damaged batch is refused or decoded, and harms nothing', () => {
 });
 
 describe('frames round trip', () => {
+  const TIMEOUTS = { queueMs: 1, connectMs: 2, headMs: 3, bodyIdleMs: 4, totalMs: 5 };
+  test.each([
+    [null, NOT_STREAMED, ''],
+    [TIMEOUTS, -1, '{"forbidReuse":true}'],
+    [null, 2 ** 40, '{"idempotent":false,"name":"é€"}'],
+    [TIMEOUTS, NOT_STREAMED, '{"freshConnect":true,"forbidReuse":false}'],
+    [null, 0, ''],
+  ])('START with timeouts %j, streamed %i, extras %s', (timeouts, streamed, extras) => {
+    const writer = new BatchWriter();
+    const body = streamed === NOT_STREAMED ? Buffer.from('body') : null;
+    for (let id = 1; id <= 2; id++)
+      writeStart(writer, id, 1.5, 2, 'http://x.test', 'PUT / HTTP/1.1\r\n\r\n', body, timeouts, streamed, extras);
+    const reader = new BatchReader();
+    reader.open(writer.take(1), [], 1);
+    const frame = new StartFrame({ forbidReuse: false });
+    while (reader.next()) {
+      expect(frame.read(reader)).toBe(true);
+      expect(frame).toMatchObject({ origin: 'http://x.test', head: 'PUT / HTTP/1.1\r\n\r\n', timeouts, startMs: 1.5 });
+      expect(frame.streamedBytes).toBe(streamed);
+      expect(frame.extras).toEqual({ forbidReuse: false, ...(extras === '' ? {} : JSON.parse(extras)) });
+      expect(frame.body === null ? null : Buffer.from(frame.body)).toEqual(body);
+    }
+  });
+
+  test.each(['{', '[]', 'null', '7', '"x"'])('START with extras that are %s is refused', (extras) => {
+    const writer = new BatchWriter();
+    writeStart(writer, 1, 0, 0, 'http://x.test', 'GET / HTTP/1.1\r\n\r\n', null, null, NOT_STREAMED, extras);
+    const reader = new BatchReader();
+    reader.open(writer.take(1), [], 1);
+    expect(reader.next()).toBe(true);
+    expect(new StartFrame().read(reader)).toBe(false);
+  });
+
   const SIZES = [0, 1, 2, 3, 4, 5, 7, 8, 9, 63, 64, 65, 4095, 4096, 4097, 16_383, 16_384, 16_385, 70_000];
 
   test.each(SIZES)('START with a head and a body of %i bytes', (size) => {

@@ -1,0 +1,46 @@
+/** What few requests ask for beyond the usual. It crosses as JSON behind a START frame's head, so that the usual pays nothing. */
+
+import { invalidArgument } from '../errors.ts';
+import { describe } from '../options.ts';
+
+/** Only what is set is there. */
+export interface RequestExtras {
+  /** Never on a connection that served others. */
+  readonly freshConnect?: boolean;
+  /** The connection closes after it. */
+  readonly forbidReuse?: boolean;
+  /** May be sent once more although its method is not idempotent; false: may not although it is. */
+  readonly idempotent?: boolean;
+}
+
+export const EXTRAS_NAMES = ['freshConnect', 'forbidReuse', 'idempotent'] as const;
+
+/** Of the options of a request. null: none. Throws TransferError INVALID_ARGUMENT that names the option. */
+export function resolveExtras(options: { [name in keyof RequestExtras]?: unknown }): RequestExtras | null {
+  let extras: Partial<Record<keyof RequestExtras, boolean>> | null = null;
+  for (const name of EXTRAS_NAMES) {
+    const value = options[name];
+    if (value === undefined) continue;
+    if (typeof value !== 'boolean') {
+      throw invalidArgument(name, `${name} must be true or false, not ${describe(value)}.`);
+    }
+    extras ??= {};
+    extras[name] = value;
+  }
+  return extras;
+}
+
+/** '' when there are none. */
+export function encodeExtras(extras: RequestExtras | null): string {
+  return extras === null ? '' : JSON.stringify(extras);
+}
+
+/** null when it is not what `encodeExtras` wrote. */
+export function decodeExtras(text: string): RequestExtras | null {
+  try {
+    const extras: unknown = JSON.parse(text);
+    return typeof extras === 'object' && extras !== null && !Array.isArray(extras) ? extras : null;
+  } catch {
+    return null;
+  }
+}
