@@ -63,3 +63,18 @@ export function spread(values: readonly number[]): string {
   if (values.length === 1) return middle;
   return `${middle} (${Math.min(...values).toFixed(2)}-${Math.max(...values).toFixed(2)})`;
 }
+
+const BARS_COLUMNS = 40;
+
+/** One bar for each value, for whoever looks and does not read; the longest is the greatest. */
+export function bars(rows: readonly { readonly label: string; readonly value: number }[], indent = '  '): string {
+  const known = rows.filter(({ value }) => Number.isFinite(value) && value >= 0);
+  const labelColumns = Math.max(...known.map(({ label }) => label.length));
+  const greatest = Math.max(...known.map(({ value }) => value));
+  return known
+    .map(({ label, value }) => {
+      const full = greatest === 0 ? 0 : Math.round((value / greatest) * BARS_COLUMNS);
+      return `${indent}${label.padEnd(labelColumns)}  ${dim('█'.repeat(Math.max(full, 1)))} ${figure(value)}`;
+    })
+    .join('\n');
+}
