@@ -49,9 +49,9 @@ async function bring(state: StateName): Promise<Scene> {
     method: uploads ? 'PUT' : 'GET',
     body: uploads ? LARGE_BODY : null,
     onData: (transfer) => {
-      if (open) return;
+      if (open) return undefined;
       if (state === 'body, all of it held back') transfer.pause();
-      if (state === 'body, a chunk refused') return PAUSE;
+      return state === 'body, a chunk refused' ? PAUSE : undefined;
     },
   });
   const { transfer } = got;
