@@ -9,6 +9,8 @@ export {
   TransferError,
 } from '../../protocol/errors.ts';
 export type { Limits, Timeouts } from '../../protocol/options.ts';
+export type { IpFamily, KeepAlive, RouteOptions } from '../../protocol/route-options.ts';
+export type { StaticAddressesGiven } from '../../protocol/static-addresses.ts';
 export { EVENT_ERR, EVENT_IN, EVENT_OUT, type Socket } from '../io/io.ts';
 export { sendWakeup as wakeup, type WakeupHandle } from '../io/wakeup.ts';
 export type { Driven, Driver } from './driver.ts';
@@ -18,7 +20,6 @@ export { type Message, Multi, type MultiStats } from './multi.ts';
 export type { ClearOptions, MultiOptionName, MultiOptions, SocketCallback, TimerCallback } from './multi-options.ts';
 export type { Notification, NotifyCallback } from './notices.ts';
 export type { PaceOptions } from './pace.ts';
-export type { IpFamily, KeepAlive, RouteOptions } from './route.ts';
 export type { CloseSocketHook, OpenSocketHook, SocketAddress, SocketPurpose } from './socket-hooks.ts';
 export { WATCH_IN, WATCH_INOUT, WATCH_OUT, WATCH_REMOVE } from './socket-table.ts';
 export {

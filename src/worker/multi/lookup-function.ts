@@ -6,7 +6,7 @@
 import { isIP } from 'node:net';
 import { TransferError } from '../../protocol/errors.ts';
 import { describe } from '../../protocol/options.ts';
-import type { IpFamily } from './route.ts';
+import type { IpFamily } from '../../protocol/route-options.ts';
 
 /** An address as text, or as Node's `dns.lookup` answers it with `all: true`. */
 export type LookupAddress = string | { readonly address: string };

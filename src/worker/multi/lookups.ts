@@ -9,13 +9,13 @@
 
 import { isIP } from 'node:net';
 import { TransferError } from '../../protocol/errors.ts';
+import type { IpFamily } from '../../protocol/route-options.ts';
+import { StaticAddresses } from '../../protocol/static-addresses.ts';
 import type { ResolveAnswer, Resolver } from '../io/io.ts';
 import { familyOf } from './address-order.ts';
 import { isLasting, type LookupFunction, readAnswer } from './lookup-function.ts';
 import type { Multi } from './multi.ts';
-import type { IpFamily } from './route.ts';
 import { type SocketEntry, type SocketOwner, WATCH_IN, WATCH_NONE } from './socket-table.ts';
-import { StaticAddresses } from './static-addresses.ts';
 import { AT_ONCE } from './timer-announcement.ts';
 import { TimerNode, type TimerOwner } from './timer-queue.ts';
 

@@ -2,11 +2,11 @@
 
 import { invalidArgument } from '../../protocol/errors.ts';
 import { checkInteger, checkNumber, checkRecord, describe } from '../../protocol/options.ts';
+import type { StaticAddressesGiven } from '../../protocol/static-addresses.ts';
 import type { Io, Socket } from '../io/io.ts';
 import type { CacheLimits } from './connection-cache.ts';
 import type { LookupFunction } from './lookup-function.ts';
 import { LOOKUP_TTL_MS } from './lookups.ts';
-import type { StaticAddressesGiven } from './static-addresses.ts';
 import type { Transfer } from './transfer.ts';
 import { checkCallback } from './transfer-options.ts';
 

@@ -4,6 +4,7 @@
  */
 
 import { TransferError } from '../../protocol/errors.ts';
+import type { KeepAlive } from '../../protocol/route-options.ts';
 import {
   EADDRINUSE,
   EADDRNOTAVAIL,
@@ -18,7 +19,7 @@ import type { AddressFamily, Io, Socket } from '../io/io.ts';
 import { familyOf } from './address-order.ts';
 import { LocalEnds } from './local-ends.ts';
 import type { Multi } from './multi.ts';
-import { hostPortText, type KeepAlive, type Route, tcpTarget } from './route.ts';
+import { hostPortText, type Route, tcpTarget } from './route.ts';
 import { badSocket, callOpenSocket, closeSocket, REFUSED, type SocketAddress, UNMADE } from './socket-hooks.ts';
 import type { Transfer } from './transfer.ts';
 

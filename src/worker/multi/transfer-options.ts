@@ -18,8 +18,9 @@ import {
 } from '../../protocol/options.ts';
 import { originOf, targetOf } from '../../protocol/origin.ts';
 import { type RequestExtras, resolveExtras } from '../../protocol/port/request-extras.ts';
+import { ROUTE_OPTION_NAMES, type RouteOptions, resolveRouteOptions } from '../../protocol/route-options.ts';
 import { PACE_OPTION_NAMES, type PaceOptions } from './pace.ts';
-import { ROUTE_OPTION_NAMES, type Route, type RouteOptions, resolveRouteOptions, routeOf } from './route.ts';
+import { type Route, routeOf } from './route.ts';
 import type { CloseSocketHook, OpenSocketHook } from './socket-hooks.ts';
 import type { Transfer } from './transfer.ts';
 import type { UploadSource } from './upload.ts';

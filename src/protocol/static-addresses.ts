@@ -4,8 +4,8 @@
  */
 
 import { isIP } from 'node:net';
-import { invalidArgument } from '../../protocol/errors.ts';
-import { checkInteger, describe } from '../../protocol/options.ts';
+import { invalidArgument } from './errors.ts';
+import { checkInteger, describe } from './options.ts';
 
 /** By `host:port`, `[v6]:port` or `*:port`; the addresses are numeric. */
 export type StaticAddressesGiven = Readonly<Record<string, string | readonly string[]>>;
