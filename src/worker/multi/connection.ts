@@ -169,8 +169,11 @@ export class Connection implements SocketOwner, ResponseSink, TimerOwner {
    */
   #sendFailed(transfer: Transfer): void {
     while (this.transfer === transfer && !transfer.paused && this.#receive());
-    if (this.transfer !== transfer || transfer.paused || transfer.pace?.receive?.waiting) return;
-    this.#connectionLost(this.#sender.errno);
+    if (this.transfer !== transfer) return;
+    const isHeld = this.#leftover !== null || this.#refused !== null;
+    // Still watched for writing, it would be reported for ever, and nobody would take it.
+    if (transfer.paused || isHeld || transfer.pace?.receive?.waiting) this.#watch(transfer);
+    else this.#connectionLost(this.#sender.errno);
   }
 
   // ── Receiving ────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -187,7 +190,10 @@ export class Connection implements SocketOwner, ResponseSink, TimerOwner {
     if (this.state === 'closed') return;
     const transfer = this.transfer as Transfer;
     if (this.#sender.progress === 'blocked' && (events === 0 || (events & (EVENT_OUT | EVENT_ERR)) !== 0)) {
-      this.#sendStep(transfer, this.#sender.proceed(transfer));
+      const { bytesSent } = transfer;
+      const progress = this.#sender.proceed(transfer);
+      // An event that was not true is no progress: the clock runs on (rule 32).
+      if (progress !== 'blocked' || transfer.bytesSent > bytesSent) this.#sendStep(transfer, progress);
     }
     if (this.transfer !== transfer || transfer.paused) return;
     if (events === 0 || (events & (EVENT_IN | EVENT_ERR)) !== 0) this.#receive();
@@ -203,6 +209,8 @@ export class Connection implements SocketOwner, ResponseSink, TimerOwner {
    */
   rest(): void {
     this.state = 'idle';
+    // Its last transfer may have ended while it was paused, with the socket unwatched.
+    this.#multi.sockets.want(this.#entry, WATCH_IN);
     if (this.keepAliveMs < this.#multi.cache.limits.idleMs) this.#wakeAt(this.idleSince + this.keepAliveMs);
   }
 
@@ -365,6 +373,11 @@ export class Connection implements SocketOwner, ResponseSink, TimerOwner {
   /** True when more may follow at once. */
   #deliver(transfer: Transfer, bytes: Uint8Array, start: number, end: number): boolean {
     if (transfer.onData === null) return true;
+    if (transfer.paused) {
+      // It paused in `onHead`, and these bytes came in the same read (rule 75).
+      this.#refused = bytes.slice(start, end);
+      return false;
+    }
     try {
       const answer = transfer.onData(transfer, bytes, start, end);
       // It may have removed itself.
@@ -406,11 +419,17 @@ export class Connection implements SocketOwner, ResponseSink, TimerOwner {
         return;
       }
     }
-    if (this.transfer !== transfer || transfer.paused) return;
+    if (this.transfer !== transfer) return;
+    if (this.parser.complete && this.#refused === null) {
+      // Its last bytes are taken: it ends even if they were answered with a pause.
+      this.#afterBytes(transfer);
+      return;
+    }
+    if (transfer.paused) return;
     const leftover = this.#leftover;
     this.#leftover = null;
     if (leftover !== null) this.#consume(transfer, leftover, 0, leftover.length);
-    else if (refused !== null) this.#afterBytes(transfer);
+    else if (refused !== null || this.parser.complete) this.#afterBytes(transfer);
   }
 
   // ── Ending ───────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -565,7 +584,7 @@ export class Connection implements SocketOwner, ResponseSink, TimerOwner {
     if (!transfer.reused) return false;
     if (transfer.retried) return false;
     if (transfer.firstByteUs >= 0) return false;
-    return transfer.bytesSent === 0 || IDEMPOTENT_METHODS.has(transfer.method);
+    return transfer.bytesSent === 0 || (transfer.idempotent ?? IDEMPOTENT_METHODS.has(transfer.method));
   }
 
   #fail(error: TransferError): void {

@@ -519,7 +519,8 @@ export class Multi {
     for (;;) {
       if (!this.sockets.hasChanged && !this.placer.hasFreedSlots && !this.placer.sacrifice()) return;
       this.#socketAnnouncer.tellChanges();
-      this.placer.fillFreedSlots();
+      // A callback may have made more sockets leave: a slot is handed on when its descriptor is closed (rule 69).
+      if (!this.sockets.hasChanged) this.placer.fillFreedSlots();
       if (this.#dead) this.#failAll();
     }
   }

@@ -47,8 +47,10 @@ export class SocketAnnouncer {
       try {
         if (this.callback(transfer, entry.socket, what, entry.data) === -1) this.#multi.die();
       } catch (error) {
-        if (transfer === null) this.#multi.rethrowLater(error);
-        else this.#multi.fail(transfer, TransferError.is(error) ? error : abortedBy('A socket callback', error));
+        // A socket that leaves may still name a transfer that has completed.
+        if (transfer === null || transfer.multi !== this.#multi || transfer.state === 'done') {
+          this.#multi.rethrowLater(error);
+        } else this.#multi.fail(transfer, TransferError.is(error) ? error : abortedBy('A socket callback', error));
       }
     }
     if (what === WATCH_REMOVE) entry.data = undefined;

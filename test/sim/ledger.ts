@@ -1,0 +1,659 @@
+/**
+ * Who did what: every run of every transfer, every connection, every request and answer on it. Hears of each system call (as the
+ * network's `Watcher`), of each callback and of each turn's end, and holds them against what must be true. It drives nothing.
+ *
+ * The first thing that is not true is kept (`violation`) and not thrown: the engine would take a throw for the application's.
+ */
+
+import { errnoName } from '../../src/worker/io/errno.ts';
+import type { SimulatedNetwork, SimulatedSocket, Watcher } from '../../src/worker/io/simulated/network.ts';
+import type { Multi, Transfer, TransferError, TransferOptions } from '../../src/worker/multi/index.ts';
+import { firstDifference } from './pattern.ts';
+import { RequestReader } from './request-reader.ts';
+import type { DestinationPlan, Scenario } from './scenario.ts';
+
+/** What must be true and is not. */
+export class Violation extends Error {
+  readonly rule: string;
+
+  constructor(rule: string, detail: string) {
+    super(`${rule}: ${detail}`);
+    this.rule = rule;
+  }
+}
+
+/** What the client wants to send. */
+export interface UploadPlan {
+  readonly length: number;
+  readonly kind: 'bytes' | 'source';
+  /** A source that gives too much or too little, or throws: the transfer must fail. */
+  readonly broken: boolean;
+}
+
+/** A transfer of the application's and all its runs. */
+export interface Client {
+  readonly number: number;
+  readonly transfer: Transfer;
+  readonly destination: Place;
+  readonly options: TransferOptions;
+  readonly method: string;
+  readonly upload: UploadPlan | null;
+  /** The run that it is added for; null: it is not added. */
+  run: Run | null;
+  /** How many more times it is added again. */
+  again: number;
+}
+
+/** From `add` to completion or `remove`. */
+export class Run {
+  readonly client: Client;
+  readonly addedMs: number;
+  readonly exchanges: Exchange[] = [];
+  state: 'running' | 'done' | 'removed' = 'running';
+  /** Body bytes delivered. */
+  bodyBytes = 0;
+  hadHead = false;
+  hadEnd = false;
+  paused = false;
+  messaged = false;
+  /** A callback of ours threw: it may end as ABORTED_BY_CALLBACK. */
+  threw = false;
+  /** Its source was asked for anything. */
+  sourceAsked = false;
+  target: Uint8Array | null = null;
+
+  constructor(client: Client, addedMs: number) {
+    this.client = client;
+    this.addedMs = addedMs;
+  }
+}
+
+/** A destination with what happened there. */
+export class Place {
+  readonly plan: DestinationPlan;
+  openSockets = 0;
+  /** Open connections that have carried a request. */
+  usedLines = 0;
+  /** The turn in which a loss, or a failed connect, was last told. */
+  faultTurn = -1;
+  connectFailures = 0;
+  /** The peer of one of its connections sent bytes that no request asked for. */
+  poisoned = false;
+  nameFailures = 0;
+
+  constructor(plan: DestinationPlan) {
+    this.plan = plan;
+  }
+}
+
+/** One connection, as its socket's `data`. */
+export class Line {
+  readonly socket: SimulatedSocket;
+  readonly place: Place;
+  readonly exchanges: Exchange[] = [];
+  /** The exchange under way; null: idle, or never used. */
+  current: Exchange | null = null;
+  /** No transfer has tried to write since the last one ended. */
+  isIdle = true;
+  /** Why no byte may be written any more; '': it may. */
+  unfit = '';
+  /** The peer sent bytes that no request asked for: what is read is not worth checking. */
+  poisoned = false;
+  faultTurn = -1;
+  /** The turn in which it was closed; Infinity: it is open. */
+  lostTurn = Number.POSITIVE_INFINITY;
+  readonly reader: RequestReader;
+
+  constructor(ledger: Ledger, socket: SimulatedSocket, place: Place) {
+    this.socket = socket;
+    this.place = place;
+    this.reader = new RequestReader({
+      onHead: (method, target, head) => ledger.requestHead(this, method, target, head),
+      onBody: () => {},
+      onEnd: () => {
+        if (this.current !== null) this.current.requestWhole = true;
+      },
+    });
+  }
+}
+
+export type Framing = 'none' | 'length' | 'chunked' | 'close';
+
+/** One request on one connection and what the peer answered. The peer fills in its part. */
+export class Exchange {
+  readonly ordinal: number;
+  readonly line: Line;
+  /** Whether the connection had served others. */
+  readonly reusesLine: boolean;
+  run: Run | null = null;
+  requestWhole = false;
+  /** The client has read anything since. */
+  answered = false;
+
+  // The peer's:
+  framing: Framing = 'none';
+  bodyBytes = 0;
+  /** Everything was sent; with 'close', the FIN too. */
+  finished = false;
+  /** How far the peer's stream was when it had finished. */
+  endOffset = -1;
+  /** The response breaks HTTP. */
+  broken = false;
+  /** It is larger than the transfer's limits. */
+  tooLarge = false;
+  keepsAlive = true;
+
+  constructor(ordinal: number, line: Line) {
+    this.ordinal = ordinal;
+    this.line = line;
+    this.reusesLine = line.exchanges.length > 0;
+  }
+}
+
+const IDEMPOTENT: ReadonlySet<string> = new Set(['GET', 'HEAD', 'PUT', 'DELETE', 'OPTIONS']);
+/** Sockets that one dial opens at a time (RFC 8305). */
+const RACERS_MAX = 6;
+/** The clock's fractions are doubles. */
+const EPSILON_MS = 1e-6;
+
+export class Ledger implements Watcher {
+  violation: Violation | null = null;
+  /** How often what happened: faults put in, ends seen. */
+  readonly counts = new Map<string, number>();
+  readonly places: Place[];
+  readonly clients: Client[] = [];
+  /** Runs that are added. */
+  readonly runs: Run[] = [];
+  readonly exchanges: Exchange[] = [];
+  turn = 0;
+  added = 0;
+  trace: ((line: string) => void) | null = null;
+  readonly #scenario: Scenario;
+  readonly #byAddress = new Map<string, Place>();
+  network!: SimulatedNetwork;
+  multi!: Multi;
+  /** Whether a callback answered -1. */
+  ended = false;
+  openSockets = 0;
+  #usedLines = 0;
+  /** No destination has a second address: a dial has one socket at most. */
+  readonly #dialsAreSingle: boolean;
+
+  constructor(scenario: Scenario) {
+    this.#scenario = scenario;
+    this.places = scenario.destinations.map((plan) => new Place(plan));
+    this.#dialsAreSingle = scenario.destinations.every(({ addresses }) => addresses.length === 1);
+    for (const place of this.places) {
+      for (const address of place.plan.addresses) this.#byAddress.set(`${address} ${place.plan.port}`, place);
+    }
+  }
+
+  fault(rule: string, detail: string): void {
+    this.violation ??= new Violation(rule, detail);
+    this.trace?.(`VIOLATION ${rule}: ${detail}`);
+  }
+
+  require(isTrue: boolean, rule: string, detail: () => string): void {
+    if (!isTrue) this.fault(rule, detail());
+  }
+
+  note(what: string): void {
+    this.counts.set(what, (this.counts.get(what) ?? 0) + 1);
+  }
+
+  placeAt(address: string, port: number): Place {
+    const place = this.#byAddress.get(`${address} ${port}`);
+    if (place === undefined) throw new Violation('connect', `${address} ${port} was never named`);
+    return place;
+  }
+
+  // ── Watcher: what the engine asks of the kernel ──────────────────────────────────────────────────────────────────────
+
+  opened(_socket: SimulatedSocket): void {
+    this.openSockets++;
+    const { maxTotalConnections = 0 } = this.#scenario.multi;
+    if (maxTotalConnections > 0 && this.#dialsAreSingle)
+      this.#checkLimit(this.openSockets, maxTotalConnections, 'sockets');
+  }
+
+  connecting(socket: SimulatedSocket): void {
+    const place = this.placeAt(socket.address, socket.port);
+    socket.data = new Line(this, socket, place);
+    place.openSockets++;
+    const { maxHostConnections = 0 } = this.#scenario.multi;
+    if (maxHostConnections > 0 && place.plan.addresses.length === 1) {
+      this.#checkLimit(place.openSockets, maxHostConnections, `sockets to ${place.plan.key}`);
+    }
+  }
+
+  #checkLimit(count: number, limit: number, what: string): void {
+    this.require(count <= limit, 'rule-69', () => `${count} ${what} are open, ${limit} may be`);
+  }
+
+  /** A dial may try several addresses at a time within one slot; what carries requests counts always. */
+  #lineUsed(line: Line): void {
+    const { maxHostConnections = 0, maxTotalConnections = 0 } = this.#scenario.multi;
+    line.place.usedLines++;
+    this.#usedLines++;
+    if (maxHostConnections > 0) {
+      this.#checkLimit(line.place.usedLines, maxHostConnections, `connections to ${line.place.plan.key}`);
+    }
+    if (maxTotalConnections > 0) this.#checkLimit(this.#usedLines, maxTotalConnections, 'connections');
+  }
+
+  connectFailed(socket: SimulatedSocket): void {
+    const line = socket.data as Line;
+    line.place.connectFailures++;
+    line.place.faultTurn = this.turn;
+    line.unfit = 'connecting failed';
+  }
+
+  wasRead(socket: SimulatedSocket, count: number): void {
+    const line = socket.data as Line;
+    if (count > 0) {
+      if (line.isIdle) line.unfit ||= 'bytes came while it was idle';
+      else if (line.current !== null) line.current.answered = true;
+      return;
+    }
+    line.unfit ||= count === 0 ? 'its end was read' : `reading told ${errnoName(count)}`;
+    line.faultTurn = this.turn;
+    line.place.faultTurn = this.turn;
+  }
+
+  writeFailed(socket: SimulatedSocket, negativeErrno: number): void {
+    const line = socket.data as Line;
+    line.unfit ||= `writing told ${errnoName(negativeErrno)}`;
+    line.faultTurn = this.turn;
+    line.place.faultTurn = this.turn;
+  }
+
+  writing(socket: SimulatedSocket): void {
+    (socket.data as Line).isIdle = false;
+  }
+
+  wrote(socket: SimulatedSocket, bytes: Uint8Array): void {
+    const line = socket.data as Line;
+    this.require(line.unfit === '', 'unfit', () => `bytes were written to ${socket.descriptor}: ${line.unfit}`);
+    if (line.reader.atBoundary) {
+      this.require(
+        line.current === null,
+        'rule-61',
+        () => `a request was written to a busy connection, ${socket.descriptor}`,
+      );
+      if (line.exchanges.length === 0) this.#lineUsed(line);
+      const exchange = new Exchange(this.exchanges.length, line);
+      this.exchanges.push(exchange);
+      line.exchanges.push(exchange);
+      line.current = exchange;
+    }
+    line.reader.feed(bytes);
+  }
+
+  closed(socket: SimulatedSocket): void {
+    this.openSockets--;
+    const line = socket.data as Line | undefined;
+    if (line === undefined) return;
+    line.lostTurn = this.turn;
+    line.place.openSockets--;
+    if (line.exchanges.length > 0) {
+      line.place.usedLines--;
+      this.#usedLines--;
+    }
+    line.unfit ||= 'it is closed';
+  }
+
+  /** A request's head is written: now it is known whose it is. */
+  requestHead(line: Line, method: string, target: string, head: string): void {
+    const exchange = line.current as Exchange;
+    const client = this.clients[Number(target.slice(1))];
+    const run = client?.run ?? null;
+    this.trace?.(`request ${exchange.ordinal}: ${method} ${target} on ${line.socket.descriptor}`);
+    if (client === undefined || run === null || run.state !== 'running') {
+      this.fault('rule-6', `${method} ${target} was written for a transfer that does not run`);
+      return;
+    }
+    this.require(client.method === method, 'request', () => `${client.method} became ${method}`);
+    const { key } = client.destination.plan;
+    this.require(
+      client.destination === line.place,
+      'rule-60',
+      () => `a request for ${key} went to ${line.place.plan.key}`,
+    );
+    this.require(head.includes(`\r\nhost: ${key}\r\n`), 'request', () => `no host: ${key} in ${JSON.stringify(head)}`);
+    this.#checkRepetition(run, exchange);
+    exchange.run = run;
+    run.exchanges.push(exchange);
+    if (exchange.reusesLine) this.note('connection reused');
+  }
+
+  /** Rule 64 as we keep it: once, on a fresh connection, and only what may be repeated. */
+  #checkRepetition(run: Run, exchange: Exchange): void {
+    const before = run.exchanges.at(-1);
+    if (before === undefined) return;
+    this.note('request repeated');
+    const { client } = run;
+    this.require(run.exchanges.length === 1, 'rule-64', () => `client ${client.number} was sent a third time`);
+    this.require(!exchange.reusesLine, 'rule-64', () => `client ${client.number} was repeated on a used connection`);
+    this.require(
+      before.reusesLine,
+      'rule-64',
+      () => `client ${client.number} was repeated after a fresh connection failed`,
+    );
+    this.require(
+      !before.answered,
+      'rule-64',
+      () => `client ${client.number} was repeated although an answer had begun`,
+    );
+    this.require(IDEMPOTENT.has(client.method), 'rule-64', () => `${client.method} was repeated`);
+    this.require(!run.sourceAsked, 'rule-64', () => `client ${client.number} was repeated after its source was asked`);
+  }
+
+  // ── Callbacks of the application ─────────────────────────────────────────────────────────────────────────────────────
+
+  added_(run: Run): void {
+    this.runs.push(run);
+    this.added++;
+  }
+
+  removed(run: Run): void {
+    if (run.state === 'running') this.note('removed while running');
+    this.#leaveLine(run, 'its transfer was removed');
+    run.state = 'removed';
+    run.client.run = null;
+    this.runs.splice(this.runs.indexOf(run), 1);
+  }
+
+  /** Rule 28's row: nothing is heard of what was removed or has completed. */
+  heard(run: Run, callback: string): void {
+    this.require(
+      run.client.run === run && run.state === 'running',
+      'rule-6',
+      () => `${callback} of a run that is ${run.state}`,
+    );
+  }
+
+  head(run: Run, head: string): void {
+    this.heard(run, 'onHead');
+    this.require(!run.hadHead, 'callbacks', () => 'onHead came twice');
+    run.hadHead = true;
+    const exchange = run.exchanges.at(-1);
+    if (exchange === undefined || exchange.line.poisoned || exchange.broken) return;
+    const named = /\r\nx-exchange: (\d+)\r\n/.exec(head)?.[1];
+    this.require(
+      named === String(exchange.ordinal),
+      'cross-talk',
+      () => `client ${run.client.number} asked with request ${exchange.ordinal} and got the head of ${named}`,
+    );
+  }
+
+  body(run: Run, bytes: Uint8Array, start: number, end: number, taken: boolean): void {
+    this.heard(run, 'onData');
+    this.require(run.hadHead && !run.hadEnd, 'callbacks', () => 'onData before onHead or after onEnd');
+    this.require(!run.paused, 'rule-75', () => `client ${run.client.number} got body bytes while it was paused`);
+    this.#checkBody(run, bytes, start, end);
+    if (taken) run.bodyBytes += end - start;
+  }
+
+  #checkBody(run: Run, bytes: Uint8Array, start: number, end: number): void {
+    const exchange = run.exchanges.at(-1);
+    if (exchange === undefined || exchange.line.poisoned || exchange.broken) return;
+    const difference = firstDifference(exchange.ordinal, run.bodyBytes, bytes, start, end);
+    this.require(
+      difference < 0,
+      'cross-talk',
+      () =>
+        `client ${run.client.number}: byte ${run.bodyBytes + difference} of its body is not of response ${exchange.ordinal}`,
+    );
+  }
+
+  end(run: Run): void {
+    this.heard(run, 'onEnd');
+    this.require(run.hadHead, 'callbacks', () => 'onEnd without onHead');
+    this.require(!run.hadEnd, 'callbacks', () => 'onEnd came twice');
+    run.hadEnd = true;
+    const exchange = run.exchanges.at(-1);
+    if (exchange === undefined) return;
+    const { line } = exchange;
+    if (!exchange.keepsAlive) line.unfit ||= 'its last response said close';
+    if (!exchange.requestWhole) line.unfit ||= 'the response came before the request was whole';
+    if (run.client.options.forbidReuse === true) line.unfit ||= 'its last transfer forbids reuse';
+    if (line.current !== exchange) return;
+    line.current = null;
+    line.isIdle = true;
+  }
+
+  message(transfer: Transfer, error: TransferError | null): void {
+    const client = transfer.private as Client;
+    const { run } = client;
+    if (run === null || run.messaged) {
+      this.fault(
+        'rule-40',
+        `client ${client.number} has a message ${run === null ? 'though it was removed' : 'twice'}`,
+      );
+      return;
+    }
+    run.messaged = true;
+    this.require(transfer.info.state === 'done', 'rule-40', () => 'a message came before its transfer was done');
+    this.require(transfer.error === error, 'rule-40', () => 'a message tells another error than its transfer');
+  }
+
+  // ── Ends ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  /** After each call of the engine: whoever is done now is judged. */
+  judge(): void {
+    for (const run of this.runs) {
+      if (run.state !== 'running' || run.client.transfer.info.state !== 'done') continue;
+      run.state = 'done';
+      const { error } = run.client.transfer;
+      this.trace?.(
+        `client ${run.client.number} is done: ${error === null ? 'success' : `${error.code} ${error.message}`}`,
+      );
+      this.note(error === null ? 'end: success' : `end: ${error.code}`);
+      if (error === null) this.#judgeSuccess(run);
+      else {
+        this.#judgeFailure(run, error);
+        this.#leaveLine(run, 'its transfer failed');
+      }
+    }
+  }
+
+  #leaveLine(run: Run, why: string): void {
+    const exchange = run.exchanges.at(-1);
+    if (exchange !== undefined && exchange.line.current === exchange) exchange.line.unfit ||= why;
+  }
+
+  #judgeSuccess(run: Run): void {
+    const { number, transfer, upload } = run.client;
+    const exchange = run.exchanges.at(-1);
+    this.require(run.hadHead && run.hadEnd, 'success', () => `client ${number} succeeded without its callbacks`);
+    if (exchange === undefined) {
+      // A stray response came before the request was written.
+      if (run.client.destination.poisoned) return;
+      this.fault('success', `client ${number} succeeded without a request`);
+      return;
+    }
+    const { timings } = transfer;
+    const order = [
+      timings.queued,
+      timings.dns,
+      timings.connect,
+      timings.tls,
+      timings.sent,
+      timings.firstByte,
+      timings.end,
+    ];
+    const reached = order.filter((ms, index) => index !== 4 || ms >= 0);
+    // The answer may begin before the request is whole.
+    const inOrder = reached.every((ms, index) => index === 0 || index >= 4 || ms >= (reached[index - 1] as number));
+    this.require(
+      inOrder && reached.every((ms) => ms >= 0 && ms <= timings.end),
+      'timings',
+      () => `client ${number}: ${order}`,
+    );
+    if (exchange.line.poisoned) return;
+    if (run.target !== null) {
+      this.#checkBody(run, run.target, 0, run.target.length);
+      run.bodyBytes += run.target.length;
+    }
+    this.require(!exchange.broken, 'success', () => `client ${number} succeeded with a broken response`);
+    this.require(!exchange.tooLarge, 'success', () => `client ${number} succeeded beyond its limits`);
+    this.require(
+      exchange.finished,
+      'success',
+      () => `client ${number} succeeded with response ${exchange.ordinal}, which is not whole`,
+    );
+    this.require(
+      run.bodyBytes === exchange.bodyBytes,
+      'success',
+      () => `client ${number} got ${run.bodyBytes} of ${exchange.bodyBytes} body bytes`,
+    );
+    if (upload?.broken === true)
+      this.require(!exchange.requestWhole, 'success', () => `client ${number} succeeded with a broken source`);
+  }
+
+  #judgeFailure(run: Run, error: TransferError): void {
+    const { number, transfer, destination, upload } = run.client;
+    const { now } = this.multi;
+    const exchange = run.exchanges.at(-1);
+    const { timeouts } = transfer;
+    const who = (): string => `client ${number} ended as ${error.code}, phase ${error.phase}: ${error.message}`;
+    // Before its head is written, nobody knows on which connection it is.
+    const isPoisoned = exchange?.line.poisoned ?? destination.poisoned;
+    const sinceAdded = now - run.addedMs + EPSILON_MS;
+    switch (error.code) {
+      case 'COULDNT_RESOLVE':
+        this.require(destination.nameFailures > 0 || this.counts.has('EMFILE'), 'unjustified', who);
+        return;
+      case 'COULDNT_CONNECT':
+        this.require(
+          destination.connectFailures > 0 || this.counts.has('EMFILE') || this.counts.has('cannot bind'),
+          'unjustified',
+          who,
+        );
+        return;
+      case 'CONNECTION_LOST':
+      case 'SEND_FAILED':
+      case 'INCOMPLETE_BODY':
+        this.#judgeLoss(run, exchange, who);
+        return;
+      case 'BAD_RESPONSE':
+        this.require(exchange?.broken === true || isPoisoned, 'unjustified', who);
+        return;
+      case 'LIMIT_EXCEEDED':
+        this.require(exchange?.tooLarge === true || isPoisoned, 'unjustified', who);
+        return;
+      case 'QUEUE_TIMEOUT':
+        this.require(timeouts.queueMs > 0 && sinceAdded >= timeouts.queueMs, 'unjustified', who);
+        return;
+      case 'CONNECT_TIMEOUT':
+        this.require(timeouts.connectMs > 0 && sinceAdded >= timeouts.connectMs, 'unjustified', who);
+        this.require(run.exchanges.length < 2, 'unjustified', who);
+        return;
+      case 'HEAD_TIMEOUT':
+        this.require(timeouts.headMs > 0 && sinceAdded >= timeouts.headMs, 'unjustified', who);
+        return;
+      case 'BODY_TIMEOUT':
+        this.require(timeouts.bodyIdleMs > 0 && sinceAdded >= timeouts.bodyIdleMs && run.hadHead, 'unjustified', who);
+        this.require(!run.paused, 'rule-75', who);
+        return;
+      case 'TOTAL_TIMEOUT':
+        this.require(timeouts.totalMs > 0 && sinceAdded >= timeouts.totalMs, 'unjustified', who);
+        return;
+      case 'QUEUE_FULL':
+        this.require((this.#scenario.multi.queueLength ?? 0) > 0, 'unjustified', who);
+        return;
+      case 'ABORTED_BY_CALLBACK':
+        this.require(run.threw || this.ended || upload?.broken === true, 'unjustified', who);
+        return;
+      case 'INVALID_ARGUMENT':
+        this.require(upload?.broken === true, 'unjustified', who);
+        return;
+      default:
+        this.fault('unjustified', `${who()} ${error.cause instanceof Error ? error.cause.stack : ''}`);
+    }
+  }
+
+  /** A loss is told in the turn in which it was seen, on the connection of the run, and not after a whole answer. */
+  #judgeLoss(run: Run, exchange: Exchange | undefined, who: () => string): void {
+    // Before its head is written nobody knows on which connection it is; what is known then is of the try before.
+    const isKnown = exchange !== undefined && exchange.line.lostTurn >= this.turn;
+    const seenTurn = isKnown ? exchange.line.faultTurn : run.client.destination.faultTurn;
+    this.require(seenTurn === this.turn, 'unjustified', who);
+    if (exchange === undefined || exchange.line.poisoned || exchange.broken || !exchange.finished) return;
+    if (exchange.framing === 'close' || !isKnown) return;
+    this.require(
+      exchange.line.socket.readBytes < exchange.endOffset,
+      'unjustified',
+      () => `${who()}, with its whole answer read`,
+    );
+  }
+
+  // ── After each turn ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+  /** `drove`: by a driving call, which sees to what is due. */
+  checkTurn(watched: ReadonlyMap<number, number>, drove: boolean): void {
+    const { multi } = this;
+    let running = 0;
+    let paused = 0;
+    for (const run of this.runs) {
+      if (run.state !== 'running') continue;
+      running++;
+      if (run.paused) paused++;
+      const { totalMs } = run.client.transfer.timeouts;
+      if (drove && totalMs > 0 && run.addedMs + totalMs + EPSILON_MS < multi.now) {
+        this.fault('clock', `client ${run.client.number} runs beyond its totalMs, ${run.client.transfer.info.state}`);
+      }
+    }
+    this.require(
+      multi.running === running,
+      'rule-35',
+      () => `running is ${multi.running}, ${running} transfers are not done`,
+    );
+    const stats = multi.stats();
+    this.require(stats.added === this.added, 'rule-42', () => `added is ${stats.added}, not ${this.added}`);
+    this.require(
+      stats.current === this.runs.length,
+      'rule-42',
+      () => `current is ${stats.current}, not ${this.runs.length}`,
+    );
+    this.require(stats.current === stats.running + stats.pending + stats.done, 'rule-42', () => JSON.stringify(stats));
+    this.require(
+      stats.done === this.runs.length - running,
+      'rule-42',
+      () => `done is ${stats.done}, not ${this.runs.length - running}`,
+    );
+    this.require(stats.idle <= stats.connections, 'rule-42', () => JSON.stringify(stats));
+    const { maxHostConnections = 0, maxTotalConnections = 0 } = this.#scenario.multi;
+    if (maxTotalConnections > 0) this.#checkLimit(stats.connections, maxTotalConnections, 'connections by stats()');
+    if (maxHostConnections > 0) {
+      this.#checkLimit(stats.connections, maxHostConnections * this.places.length, 'connections by stats()');
+    }
+    // A dial has six racers at most.
+    const socketsMax = this.#dialsAreSingle ? stats.connections : stats.connections * RACERS_MAX;
+    this.require(
+      this.openSockets <= socketsMax,
+      'leak',
+      () => `${this.openSockets} sockets, ${stats.connections} slots`,
+    );
+    const { maxConnects = 0, queueLength = 0 } = this.#scenario.multi;
+    this.require(
+      stats.idle <= maxConnects,
+      'rule-66',
+      () => `${stats.idle} connections are idle, ${maxConnects} may be`,
+    );
+    if (queueLength > 0) {
+      // What is sent once more does not count.
+      this.require(stats.pending <= queueLength + running, 'queue', () => `${stats.pending} wait, ${queueLength} may`);
+    }
+    let unwatched = 0;
+    for (const socket of this.network.sockets()) if (!watched.has(socket.descriptor)) unwatched++;
+    this.require(
+      unwatched <= paused,
+      'leak',
+      () => `${unwatched} sockets are unwatched, ${paused} transfers are paused`,
+    );
+    for (const socket of watched.keys()) {
+      this.require(this.network.isOpen(socket), 'rule-16', () => `descriptor ${socket} is watched and not open`);
+    }
+  }
+}
