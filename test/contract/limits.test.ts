@@ -1,5 +1,6 @@
 /** CONTRACT.md §2.11: the limits themselves, counted by the sockets that are open, and limits that change. See queue.test.ts for who waits. */
 
+import { setTimeout as delay } from 'node:timers/promises';
 import { describe, expect, test } from 'vitest';
 import type { Io } from '../../src/worker/io/io.ts';
 import { nativeIo } from '../../src/worker/io/native-io.ts';
@@ -252,6 +253,24 @@ describe('contract/rule-71 limits that change', () => {
     expect(all.every((got) => got.ended === 1)).toBe(true);
     expect(rig.multi.stats().connections).toBeLessThanOrEqual(3);
   });
+});
+
+test('contract/rule-68 two connections that end in one turn: one makes room for the one that waits elsewhere', async () => {
+  const { url, held } = await holding();
+  const other = await serve();
+  const rig = new Rig({ maxTotalConnections: 2 });
+  addAll(rig, [url, url]);
+  await rig.until(() => held.length === 2);
+  const { transfer } = get({ url: other.url });
+  rig.multi.add(transfer);
+  rig.step();
+  expect(rig.multi.stats().pending).toBe(1);
+  for (const connection of held) connection.reply();
+  await delay(50);
+  const ready = rig.ready().flatMap(([socket, events]) => [socket, events, 0]);
+  rig.multi.actions(Int32Array.from(ready), ready.length / 3);
+  expect(await rig.end(transfer)).toBeNull();
+  expect(rig.multi.stats()).toMatchObject({ connections: 2, idle: 2, opened: 3 });
 });
 
 describe('destinations are forgotten when nothing is open and nobody waits there', () => {

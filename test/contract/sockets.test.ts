@@ -370,3 +370,23 @@ test('contract/rule-20 names that are known need no look-up and no socket', asyn
   expect(names.asked).toEqual([]);
   expect(rig.whats).toEqual([WATCH_OUT, WATCH_IN]);
 });
+
+test('contract/rule-32 spurious events do not keep the clock of a stalled upload from running out', async () => {
+  const server = await serve((connection) => void connection.socket.pause());
+  const rig = new Rig();
+  const { transfer } = get({
+    url: server.url,
+    method: 'PUT',
+    body: new Uint8Array(50_000_000),
+    timeouts: { headMs: 150 },
+  });
+  rig.multi.add(transfer);
+  await rig.until(() => rig.whats.includes(WATCH_INOUT));
+  const { socket } = rig.socketCalls.at(-1) as SocketCall;
+  const spurious = setInterval(() => rig.multi.action(socket, WATCH_OUT), 10);
+  try {
+    expect(await rig.end(transfer)).toMatchObject({ code: 'HEAD_TIMEOUT', phase: 'send' });
+  } finally {
+    clearInterval(spurious);
+  }
+});

@@ -186,7 +186,8 @@ export class ConnectionCache {
     const own = destination.queueHead;
     const other = this.#starvingOther(destination)?.queueHead ?? null;
     if (own === null) {
-      if (other !== null || this.limits.maxConnects === 0) return 'close';
+      // Who waits elsewhere for the total gets the oldest idle one when the turn ends: one each, however many end in this turn.
+      if (this.limits.maxConnects === 0) return 'close';
       this.#pushIdle(connection, now);
       return 'idle';
     }
