@@ -47,10 +47,11 @@ export class SocketAnnouncer {
       try {
         if (this.callback(transfer, entry.socket, what, entry.data) === -1) this.#multi.die();
       } catch (error) {
-        // A socket that leaves may still name a transfer that has completed.
-        if (transfer === null || transfer.multi !== this.#multi || transfer.state === 'done') {
-          this.#multi.rethrowLater(error);
-        } else this.#multi.fail(transfer, TransferError.is(error) ? error : abortedBy('A socket callback', error));
+        // A socket that leaves may still name its transfer, which was removed or is done; it fails once.
+        const isOver = transfer === null || transfer.multi !== this.#multi || transfer.state === 'done';
+        if (!isOver) {
+          this.#multi.fail(transfer, TransferError.is(error) ? error : abortedBy('A socket callback', error));
+        } else if (transfer?.error?.code !== 'ABORTED_BY_CALLBACK') this.#multi.rethrowLater(error);
       }
     }
     if (what === WATCH_REMOVE) entry.data = undefined;
