@@ -261,21 +261,25 @@ export class Connection implements SocketOwner, ResponseSink, TimerOwner {
     const { target, targetOffset } = transfer;
     const wanted = target === null ? io.readBuffer.length : target.length - targetOffset;
     const most = Math.min(wanted, throttle.room(this.#multi));
-    if (most === 0) {
+    // Unwatched; the event is one from before.
+    if (most === 0) return false;
+    const isMore =
+      target === null
+        ? this.#received(transfer, io.readInto(this.#entry.socket, io.readBuffer, 0, most))
+        : this.#receiveIntoTarget(transfer, target, most);
+    if (throttle.waiting && this.transfer === transfer) {
       this.#watch(transfer);
       if (transfer.state === 'body') this.#restartBodyClock(transfer);
-      return false;
     }
-    if (target !== null) return this.#receiveIntoTarget(transfer, target, most);
-    const count = io.readInto(this.#entry.socket, io.readBuffer, 0, most);
-    if (count > 0) throttle.moved(count);
-    return this.#received(transfer, count);
+    return isMore;
   }
 
   /** `count` bytes lie in the read buffer; 0: the peer's FIN; negative: an errno. */
   #received(transfer: Transfer, count: number): boolean {
-    if (count > 0) this.#consume(transfer, this.#multi.io.readBuffer, 0, count);
-    else if (count === 0) this.#peerClosed(transfer);
+    if (count > 0) {
+      transfer.pace?.receive?.moved(this.#multi, count);
+      this.#consume(transfer, this.#multi.io.readBuffer, 0, count);
+    } else if (count === 0) this.#peerClosed(transfer);
     else if (!isTransient(count)) this.#connectionLost(count);
     return count > 0;
   }
@@ -283,7 +287,7 @@ export class Connection implements SocketOwner, ResponseSink, TimerOwner {
   #receiveIntoTarget(transfer: Transfer, target: Uint8Array, most: number): boolean {
     const count = this.#multi.io.readInto(this.#entry.socket, target, transfer.targetOffset, most);
     if (count > 0) {
-      transfer.pace?.receive?.moved(count);
+      transfer.pace?.receive?.moved(this.#multi, count);
       transfer.targetOffset += count;
       transfer.bytesReceived += count;
       this.parser.skipBody(count);

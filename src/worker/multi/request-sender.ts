@@ -100,7 +100,7 @@ export class RequestSender {
       if (most === 0 && left > 0) return this.#become('held');
       const written = most === 0 ? 0 : this.#io.writeFrom(this.#socket, out, this.#outOffset, most);
       if (written < 0) return this.#stopped(written);
-      throttle?.moved(written);
+      throttle?.moved(this.#multi, written);
       transfer.bytesSent += written;
       this.#outOffset += written;
       if (written < most) return this.#become('blocked');

@@ -28,21 +28,19 @@ export class Throttle implements TimerOwner {
     this.#burstMs = Math.max(BURST_MS, Math.ceil(1000 / bytesPerSecond));
   }
 
-  /** How many bytes may move now. 0: none; the transfer's connection hears when it is otherwise. */
+  /** How many bytes may move now; 0 exactly while it is `waiting`: the transfer's connection hears when that ends. */
   room(multi: Multi): number {
     if (this.waiting) return 0;
-    const now = multi.now;
-    this.#paidMs = Math.max(this.#paidMs, now - this.#burstMs);
-    const bytes = Math.floor(((now - this.#paidMs) * this.bytesPerSecond) / 1000);
-    if (bytes > 0) return bytes;
-    this.waiting = true;
-    multi.timers.set(this.#node, this.#paidMs + this.#burstMs);
-    return 0;
+    this.#paidMs = Math.max(this.#paidMs, multi.now - this.#burstMs);
+    return Math.max(Math.floor(((multi.now - this.#paidMs) * this.bytesPerSecond) / 1000), 1);
   }
 
-  /** So many have moved: no more than `room` said. */
-  moved(bytes: number): void {
+  /** So many have moved: no more than `room` said. What is left of a burst is not worth an event: it waits for a whole one. */
+  moved(multi: Multi, bytes: number): void {
     this.#paidMs += (bytes * 1000) / this.bytesPerSecond;
+    if (this.#paidMs + this.#burstMs / 2 <= multi.now) return;
+    this.waiting = true;
+    multi.timers.set(this.#node, this.#paidMs + this.#burstMs);
   }
 
   stop(multi: Multi): void {
