@@ -114,10 +114,9 @@ int SocketWatches::begin(int socket, Watch*& watch) {
 }
 
 void SocketWatches::end(Watch* watch) {
-  // The descriptor may be another socket's by the time the round is handed over.
-  if (count_ > 0 && watch->round == round_) {
-    reinterpret_cast<int32_t*>(events_.data())[watch->place * kEventNumbers] = -1;
-  }
+  // The descriptor may be another socket's by the time JavaScript comes to this event.
+  int32_t* triple = reinterpret_cast<int32_t*>(events_.data()) + watch->place * kEventNumbers;
+  if (watch->round > 0 && triple[0] == watch->socket) triple[0] = -1;
   watches_[static_cast<size_t>(watch->socket)] = nullptr;
   uv_close(reinterpret_cast<uv_handle_t*>(&watch->handle), on_watch_closed);  // stops it at once
 }

@@ -40,14 +40,14 @@ class SocketWatches {
   void set_referenced(bool referenced);
   // Asks the kernel now, unless libuv has just done so. What is found is noted as if libuv had.
   void look();
-  // How many triples of `events` were noted; they are the caller's until the next round.
+  // How many triples of `events` were noted; they hold until the next round, save those of sockets whose watching ends.
   int take();
   // The owner lets go; libuv may still hold handles, so who lets go last deletes.
   void release();
 
  private:
-  // Noted at once, at most. What does not fit holds still, and libuv tells it again.
-  static constexpr int kEventsMax = 1024;
+  // Noted at once, at most (96 KiB). When they are full they are handed over at once, and libuv goes on.
+  static constexpr int kEventsMax = 8192;
   static constexpr int kEventNumbers = 3;
 
   struct Watch {
@@ -55,8 +55,8 @@ class SocketWatches {
     SocketWatches* owner = nullptr;
     int socket = -1;
     uint32_t what = 0;
-    uint32_t round = 0;  // in which it was noted last
-    int place = 0;       // in that round's events
+    uint32_t round = 0;  // in which it was noted last, and where
+    int place = 0;
   };
 
   enum class State {

@@ -14,7 +14,7 @@ export function openLoopWatches(): LoopWatches {
 }
 
 export class LoopWatches {
-  /** What was found: triples of socket (-1: no longer watched), events (EVENT_IN | EVENT_OUT | EVENT_ERR) and 0. At most 1,024. */
+  /** What was found: triples of socket (-1: no longer watched), events (EVENT_IN | EVENT_OUT | EVENT_ERR) and 0. */
   readonly events: Int32Array;
   readonly #native: Addon;
   /** 0 once closed: no number of any. */
@@ -51,7 +51,7 @@ export class LoopWatches {
     this.#native.watchesStop(this.#watches);
   }
 
-  /** How many triples of `events` are new. They hold until the event loop polls again. */
+  /** How many triples of `events` are new. They hold until the event loop polls again; ending a watch makes its triple -1. */
   take(): number {
     return this.#native.watchesTake(this.#watches);
   }

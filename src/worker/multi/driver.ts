@@ -11,6 +11,12 @@ export type Driven = Pick<Multi, 'socketFunction' | 'timerFunction' | 'actions' 
   readonly io: { now(): number };
 };
 
+/**
+ * Events of one turn. A turn reads what came and then writes what it led to; what it touches of so many connections, and what the
+ * kernel touches for them, should still be in the processor's second-level cache for the second half (some 4 KiB each).
+ */
+export const TURN_EVENTS_MAX = 64;
+
 export interface Driver {
   /** Called after each crank: the place to read messages and to send what was collected. */
   onTurn: (() => void) | null;

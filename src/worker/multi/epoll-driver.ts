@@ -7,7 +7,7 @@ import { TransferError } from '../../protocol/errors.ts';
 import { openEpollPoller } from '../io/epoll-poller.ts';
 import { errnoName } from '../io/errno.ts';
 import type { Poller, Socket } from '../io/io.ts';
-import type { Driven, Driver } from './driver.ts';
+import { type Driven, type Driver, TURN_EVENTS_MAX } from './driver.ts';
 import { LoopTimer } from './loop-timer.ts';
 import { WATCH_REMOVE } from './socket-table.ts';
 
@@ -19,10 +19,10 @@ import { WATCH_REMOVE } from './socket-table.ts';
 const POLLS_MAX = 8;
 
 /**
- * Events of one turn. A turn reads what came and then writes what it led to; what it touches of so many connections, and what the
- * kernel touches for them, should still be in the processor's second-level cache for the second half (some 4 KiB each).
+ * The same while a clock has run out: as many as it takes to have seen every socket (1,024 a time), for one that has its answer is
+ * no timeout. Not for ever, because some are always ready.
  */
-const TURN_EVENTS_MAX = 64;
+const POLLS_OVERDUE_MAX = 64;
 
 export class EpollDriver implements Driver {
   readonly #multi: Driven;
@@ -114,16 +114,19 @@ export class EpollDriver implements Driver {
   /** Polls without waiting and handles what came, until nothing more does or the event loop's turn is due. */
   handleReady(): void {
     const { events } = this.#poller;
-    for (let poll = 0; poll < POLLS_MAX; poll++) {
+    const countMax = events.length / 3;
+    for (let poll = 0, polls = POLLS_MAX; poll < polls; poll++) {
       const count = this.#poller.wait(0);
       if (count <= 0) return;
+      const isFull = count === countMax;
+      polls = isFull && this.#timer.isDue ? POLLS_OVERDUE_MAX : POLLS_MAX;
       for (let first = 0; first < count; first += TURN_EVENTS_MAX) {
         const turn = Math.min(TURN_EVENTS_MAX, count - first);
         // Only now: the turn before may have closed a descriptor of this one, and opened another with its number.
         for (let index = first * 3, end = index + turn * 3; index < end; index += 3) {
           if (this.#tags[events[index] as number] !== events[index + 2]) events[index] = -1;
         }
-        this.#multi.actions(events, turn, first);
+        this.#multi.actions(events, turn, first, isFull || first + turn < count);
       }
     }
   }

@@ -239,9 +239,9 @@ export class Multi {
 
   /**
    * `action` for a batch in one turn: `count` triples of socket, events and a tag that is not read, from the triple `first` on. A
-   * socket of -1 is passed over.
+   * socket of -1 is passed over. `more`: events that came at the same time follow in the next call, so no clock is looked at yet.
    */
-  actions(events: Int32Array, count: number, first = 0): number {
+  actions(events: Int32Array, count: number, first = 0, more = false): number {
     this.#beginTurn();
     const start = first * 3;
     const end = start + count * 3;
@@ -250,7 +250,7 @@ export class Multi {
       const socket = events[index] as number;
       if (socket >= 0) this.#dispatch(socket, events[index + 1] as number);
     }
-    this.#runDueTimers();
+    if (!more) this.#runDueTimers();
     return this.#endTurn();
   }
 

@@ -8,7 +8,7 @@ import { TransferError } from '../../protocol/errors.ts';
 import { errnoName } from '../io/errno.ts';
 import type { Socket } from '../io/io.ts';
 import { type LoopWatches, openLoopWatches } from '../io/loop-watches.ts';
-import type { Driven, Driver } from './driver.ts';
+import { type Driven, type Driver, TURN_EVENTS_MAX } from './driver.ts';
 import { LoopTimer } from './loop-timer.ts';
 import { WATCH_REMOVE } from './socket-table.ts';
 
@@ -72,8 +72,7 @@ export class UvDriver implements Driver {
       // An answer that waited in its socket while the thread was busy is no timeout (HOSTILE.md 139): the event loop runs timers
       // before it polls, so what it has not told yet is looked for first.
       if (this.#timer.isDue) this.#watches.look();
-      const count = this.#watches.take();
-      if (count > 0) this.#multi.actions(this.#watches.events, count);
+      this.#handleReady();
       if (this.#timer.isDue) {
         this.#timer.clear();
         this.#multi.timeout();
@@ -92,6 +91,15 @@ export class UvDriver implements Driver {
 
   get elapsedMs(): number {
     return this.#multi.io.now() - this.#began;
+  }
+
+  #handleReady(): void {
+    const { events } = this.#watches;
+    const count = this.#watches.take();
+    for (let first = 0; first < count; first += TURN_EVENTS_MAX) {
+      const turn = Math.min(TURN_EVENTS_MAX, count - first);
+      this.#multi.actions(events, turn, first, first + turn < count);
+    }
   }
 
   #watch(socket: Socket, what: number): void {
