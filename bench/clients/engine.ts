@@ -11,22 +11,12 @@ export function loadEngine(load: Load, meter: Meter): void {
   const { url, inFlight } = load;
   const multi = new Multi({ maxConnects: inFlight });
   const driver = new EpollDriver(multi);
-  /** Removed transfers, ready to be added again. */
-  const spare: Transfer[] = [];
-  /** Body bytes and start of each, by its `id`. */
-  const received: number[] = [];
-  const began: number[] = [];
+  /** Body bytes of each, by its `id`. */
+  const received = new Int32Array(inFlight);
+  /** As `Meter.begin` answered, by `id`. */
+  const began = new Float64Array(inFlight);
 
-  function createTransfer(): Transfer {
-    const transfer = new Transfer({ url, onData, onEnd });
-    transfer.id = received.length;
-    received.push(0);
-    began.push(0);
-    return transfer;
-  }
-
-  function start(): void {
-    const transfer = spare.pop() ?? createTransfer();
+  function start(transfer: Transfer): void {
     received[transfer.id] = 0;
     began[transfer.id] = meter.begin();
     multi.add(transfer);
@@ -36,24 +26,30 @@ export function loadEngine(load: Load, meter: Meter): void {
     received[transfer.id] = (received[transfer.id] as number) + to - from;
   }
 
+  /** It is done already: it may be removed and start again at once, while all that it touches is still in the cache. */
   function onEnd(transfer: Transfer): void {
     const { id } = transfer;
     const right = transfer.status === 200 && received[id] === EXPECTED_BODY.length;
     if (right) meter.end(began[id] as number);
     else meter.fail('WRONG_BODY', began[id] as number);
-    if (meter.running) start();
+    if (!meter.running) return;
+    multi.remove(transfer);
+    start(transfer);
   }
 
   driver.onTurn = () => {
+    // What failed: `onEnd` was not called, so nothing was started in its place.
     for (let transfer = multi.nextDone(); transfer !== null; transfer = multi.nextDone()) {
       multi.remove(transfer);
-      spare.push(transfer);
       if (transfer.error === null) continue;
-      // `onEnd` was not called, so nothing was started in its place.
       meter.fail(transfer.error.code, began[transfer.id] as number);
-      if (meter.running) start();
+      if (meter.running) start(transfer);
     }
   };
   driver.run();
-  for (let index = 0; index < inFlight; index++) start();
+  for (let index = 0; index < inFlight; index++) {
+    const transfer = new Transfer({ url, onData, onEnd });
+    transfer.id = index;
+    start(transfer);
+  }
 }
