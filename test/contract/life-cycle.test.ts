@@ -354,3 +354,23 @@ test('contract/rule-42 counters: added only grows, current and done drop on remo
   expect(rig.multi.stats()).toMatchObject({ added: 4, current: 2 });
   expect(rig.multi.transfers()).toEqual([second.transfer, third.transfer]);
 });
+
+test('contract/rule-12 clocks may be changed after add: totalMs acts at once, the others when they start', async () => {
+  const server = await serve(() => undefined);
+  const rig = new Rig();
+  const total = new Transfer({ url: server.url, timeouts: { totalMs: 60_000 } });
+  const head = new Transfer({ url: server.url });
+  const none = new Transfer({ url: server.url, timeouts: { totalMs: 50 } });
+  for (const transfer of [total, head, none]) rig.multi.add(transfer);
+  total.setTimeouts({ totalMs: 100 });
+  head.setTimeouts({ headMs: 100 });
+  none.setTimeouts({ totalMs: 0 });
+  expect(await rig.end(total)).toMatchObject({ code: 'TOTAL_TIMEOUT' });
+  expect(await rig.end(head)).toMatchObject({ code: 'HEAD_TIMEOUT' });
+  expect(none.info.state).toBe('waiting');
+  // In mid-transfer, and in the past: it is due now.
+  none.setTimeouts({ totalMs: 1 });
+  expect(rig.timers.at(-1)).toBe(0);
+  expect(await rig.end(none)).toMatchObject({ code: 'TOTAL_TIMEOUT' });
+  expect(() => none.setTimeouts({ totalMs: -1 })).toThrow(expect.objectContaining({ code: 'INVALID_ARGUMENT' }));
+});
