@@ -8,7 +8,14 @@ import { type HeaderPair, type HeadersGiven, headerPairs } from '../protocol/htt
 import { CHUNKED_BODY, composeRequestHead, NO_BODY, normalizeMethod } from '../protocol/http1/request-head.ts';
 import { checkRecord, completeTimeouts, describe, type Timeouts } from '../protocol/options.ts';
 import { originOf, shown, targetOf } from '../protocol/origin.ts';
-import { EXTRAS_NAMES, encodeExtras, resolveExtras } from '../protocol/port/request-extras.ts';
+import {
+  EXTRAS_NAMES,
+  encodeExtras,
+  OWN_ROUTE_NAMES,
+  type OwnRoute,
+  resolveExtras,
+  withOwnRoute,
+} from '../protocol/port/request-extras.ts';
 import { type BodyPieces, type FetchBody, type ReadyBody, readyBody } from './fetch-body.ts';
 import { isRequestLike, mergeRequest } from './request-like.ts';
 
@@ -35,6 +42,10 @@ export interface FetchInit {
   forbidReuse?: boolean | undefined;
   /** Whether sending it twice has the effect of once: then it is sent again when a reused connection dies before any response byte. Default: its method says (RFC 9110 §9.2.2). */
   idempotent?: boolean | undefined;
+  /** The unix socket to connect to, in place of the URL's host (CURLOPT_UNIX_SOCKET_PATH). The Host field stays. */
+  unixPath?: string | undefined;
+  /** The target of the TCP connection in place of the URL's host and port: `{ host, port }` or `'host:port'`; either may be left out (CURLOPT_CONNECT_TO). The Host field stays. */
+  connectTo?: OwnRoute['connectTo'] | undefined;
 }
 
 /** A request ready to be sent. */
@@ -112,7 +123,17 @@ const WITHOUT_EFFECT = [
   'referrerPolicy',
   'window',
 ];
-const BUILT = ['method', 'headers', 'body', 'signal', 'timeouts', 'redirect', 'duplex', ...EXTRAS_NAMES];
+const BUILT = [
+  'method',
+  'headers',
+  'body',
+  'signal',
+  'timeouts',
+  'redirect',
+  'duplex',
+  ...EXTRAS_NAMES,
+  ...OWN_ROUTE_NAMES,
+];
 const KNOWN = [...BUILT, ...WITHOUT_EFFECT];
 
 export class FetchRequests {
@@ -165,10 +186,14 @@ export class FetchRequests {
       body: content,
       signal,
       timeouts: timeouts === this.#timeouts ? null : timeouts,
-      extras: encodeExtras(resolveExtras(given)),
+      extras: encodeExtras(withOwnRoute(resolveExtras(given), ownRouteOf(given))),
       idempotent: given.idempotent ?? null,
     };
   }
+}
+
+function ownRouteOf({ unixPath, connectTo }: FetchInit): OwnRoute {
+  return { ...(unixPath === undefined ? {} : { unixPath }), ...(connectTo === undefined ? {} : { connectTo }) };
 }
 
 function urlText(input: unknown): string {

@@ -3,6 +3,7 @@
 import { readFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { invalidArgument } from '../protocol/errors.ts';
+import type { LookupFunction } from '../protocol/lookup-function.ts';
 import {
   checkInteger,
   checkNumber,
@@ -14,6 +15,8 @@ import {
   TIMEOUT_MS_MAX,
   type Timeouts,
 } from '../protocol/options.ts';
+import { type IpFamily, type RouteOptions, resolveRouteOptions } from '../protocol/route-options.ts';
+import { checkStaticAddresses, type StaticAddressesGiven } from '../protocol/static-addresses.ts';
 
 /** Where a request's connections live; see placement.ts. A function answers the key that is hashed instead of the origin. */
 export type PlacementOption = 'origin' | 'spread' | ((url: URL) => string);
@@ -48,7 +51,15 @@ export interface PoolOptions {
   dns?: {
     /** Milliseconds a resolved name is kept (CURLOPT_DNS_CACHE_TIMEOUT); 0: not at all. Default 60,000. */
     ttlMs?: number;
+    /** Finds the addresses of names, in this thread, in the place of this machine's resolver. */
+    lookup?: LookupFunction;
+    /** Which addresses of a name are used (CURLOPT_IPRESOLVE): 4, 6, or 0 for all. Default 0. */
+    family?: IpFamily;
+    /** Fixed addresses by `host:port` or `*:port` (CURLOPT_RESOLVE): they come before look-ups and never expire. */
+    resolve?: StaticAddressesGiven;
   };
+  /** The address of this machine to connect from, or several that are used in turn (CURLOPT_INTERFACE): one target takes as many connections from each as there are ports. */
+  localAddress?: string | readonly string[];
   /** Content codings are not decoded yet, and none is asked for: `false` is what happens. */
   decompress?: false;
   /** Redirects are not followed yet: `'manual'` is what happens. */
@@ -62,6 +73,11 @@ export interface ResolvedPoolOptions {
   readonly timeouts: Readonly<Timeouts>;
   readonly limits: Readonly<Limits>;
   readonly lookupTtlMs: number;
+  /** null: this machine's resolver. */
+  readonly lookup: LookupFunction | null;
+  readonly resolve: StaticAddressesGiven;
+  /** Of every request that says nothing else. */
+  readonly route: RouteOptions;
   readonly replayOnShardLost: boolean;
 }
 
@@ -77,14 +93,24 @@ const UNREAD_BYTES_DEFAULT = 64 * 1024 * 1024;
 const LOOKUP_TTL_MS_DEFAULT = 60_000;
 const COUNT_MAX = 10_000_000;
 
-const BUILT = ['shards', 'placement', 'connections', 'timeouts', 'limits', 'dns', 'retry', 'decompress', 'redirect'];
+const BUILT = [
+  'shards',
+  'placement',
+  'connections',
+  'timeouts',
+  'limits',
+  'dns',
+  'localAddress',
+  'retry',
+  'decompress',
+  'redirect',
+];
 
 /** Options of the design that later versions build: they are refused with a sentence, not overlooked. */
 const NOT_BUILT: Readonly<Record<string, string>> = {
   tls: 'HTTPS is not built yet',
   proxy: 'proxies are not built yet',
   cookies: 'cookies are not built yet',
-  localAddress: 'local addresses are not built yet',
   guard: 'the address guard is not built yet',
 };
 const RETRY_NOT_BUILT: Readonly<Record<string, string>> = Object.fromEntries(
@@ -93,10 +119,9 @@ const RETRY_NOT_BUILT: Readonly<Record<string, string>> = Object.fromEntries(
     'a retry policy is not built yet; the one safe retry of RFC 9110 §9.2.2 is always made',
   ]),
 );
-const DNS_NOT_BUILT: Readonly<Record<string, string>> = {
-  lookup: 'a look-up function of your own is not built yet',
-  family: 'choosing the address family is not built yet',
-};
+const DNS_NAMES = ['ttlMs', 'lookup', 'family', 'resolve'];
+
+type NameOptions = Pick<ResolvedPoolOptions, 'lookupTtlMs' | 'lookup' | 'resolve' | 'route'>;
 
 /** Throws TransferError INVALID_ARGUMENT that names the option. */
 export function resolvePoolOptions(options: unknown = {}): ResolvedPoolOptions {
@@ -111,7 +136,7 @@ export function resolvePoolOptions(options: unknown = {}): ResolvedPoolOptions {
     connections,
     timeouts: completeTimeouts(given.timeouts),
     limits: completeLimits(given.limits),
-    lookupTtlMs: resolveLookupTtl(given.dns),
+    ...resolveNames(given),
     replayOnShardLost: resolveReplay(given.retry),
   };
 }
@@ -181,13 +206,25 @@ function checkTotal(total: unknown, totalMax: number): number {
   );
 }
 
-function resolveLookupTtl(dns: unknown): number {
-  if (dns === undefined) return LOOKUP_TTL_MS_DEFAULT;
-  const given = checkRecord('dns', dns, ['ttlMs', ...Object.keys(DNS_NOT_BUILT)]) as { ttlMs?: number };
-  refuseUnbuilt(given, DNS_NOT_BUILT, 'dns.');
-  return given.ttlMs === undefined
-    ? LOOKUP_TTL_MS_DEFAULT
-    : checkNumber('dns.ttlMs', given.ttlMs, 0, TIMEOUT_MS_MAX, 'milliseconds, 0 for none');
+function resolveNames({ dns = {}, localAddress }: PoolOptions): NameOptions {
+  const {
+    ttlMs = LOOKUP_TTL_MS_DEFAULT,
+    lookup = null,
+    family,
+    resolve = {},
+  } = checkRecord('dns', dns, DNS_NAMES) as NonNullable<PoolOptions['dns']>;
+  if (lookup !== null && typeof lookup !== 'function') {
+    throw invalidArgument('dns.lookup', `dns.lookup must be a function, not ${describe(lookup)}.`);
+  }
+  checkNumber('dns.ttlMs', ttlMs, 0, TIMEOUT_MS_MAX, 'milliseconds, 0 for none');
+  checkStaticAddresses('dns.resolve', resolve);
+  resolveRouteOptions(family === undefined ? {} : { family }, 'dns.');
+  const route: RouteOptions = {};
+  if (family !== undefined) route.family = family;
+  if (localAddress !== undefined) route.localAddress = localAddress;
+  resolveRouteOptions(route);
+  // Copies: a shard that is begun later must find what was checked.
+  return { lookupTtlMs: ttlMs, lookup, resolve: structuredClone(resolve), route: structuredClone(route) };
 }
 
 function resolveReplay(retry: unknown): boolean {

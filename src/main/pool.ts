@@ -66,7 +66,10 @@ export class Pool {
     this.#threads = shards === 0 ? null : new ShardThreads(shards);
     const launch = this.#launcher();
     const count = Math.max(shards, 1);
-    this.#keepers = Array.from({ length: count }, (_, shard) => new ShardKeeper(this.#configOf(shard, count), launch));
+    this.#keepers = Array.from(
+      { length: count },
+      (_, shard) => new ShardKeeper(this.#configOf(shard, count), launch, this.#options.lookup),
+    );
     this.#placement = new Placement(
       count,
       connections.perOrigin,
@@ -245,7 +248,7 @@ export class Pool {
   }
 
   #configOf(shard: number, count: number): ShardConfig {
-    const { connections, timeouts, limits, lookupTtlMs } = this.#options;
+    const { connections, timeouts, limits, lookupTtlMs, resolve, route } = this.#options;
     return {
       shard,
       totalConnections: equalShare(connections.total, count, shard),
@@ -254,6 +257,8 @@ export class Pool {
       idleMs: connections.idleMs,
       extras: connections.reuse ? null : { forbidReuse: true },
       lookupTtlMs,
+      resolve,
+      route,
       timeouts,
       limits,
     };

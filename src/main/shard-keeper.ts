@@ -9,9 +9,11 @@
 
 import { MessageChannel, type MessagePort } from 'node:worker_threads';
 import { TransferError } from '../protocol/errors.ts';
+import type { LookupFunction } from '../protocol/lookup-function.ts';
 import type { ShardConfig, ShardStats, ShardTask } from '../protocol/port/control.ts';
 import { ControlClient } from './control-client.ts';
 import type { Exchange } from './exchange.ts';
+import { serveLookups } from './lookup-server.ts';
 import { ShardLink } from './shard-link.ts';
 import type { ShardThread } from './shard-threads.ts';
 import { Watchdog } from './watchdog.ts';
@@ -41,13 +43,16 @@ export class ShardKeeper {
   lastDeath: unknown = undefined;
   readonly #config: ShardConfig;
   readonly #launch: Launch;
+  readonly #lookup: LookupFunction | null;
   readonly #watchdog: Watchdog;
   #life: Life;
   #deathTimes: number[] = [];
   #backOffs = 0;
   #timer: NodeJS.Timeout | null = null;
 
-  constructor(config: ShardConfig, launch: Launch) {
+  /** `lookup` null: names are resolved in the shard. */
+  constructor(config: ShardConfig, launch: Launch, lookup: LookupFunction | null) {
+    this.#lookup = lookup;
     this.#config = config;
     this.#launch = launch;
     this.#watchdog = new Watchdog({
@@ -106,7 +111,12 @@ export class ShardKeeper {
     const control = new MessageChannel();
     const link = new ShardLink(data.port1, () => this.#onLost(link));
     const client = new ControlClient(control.port1);
-    const thread = this.#launch({ config: this.#config, dataPort: data.port2, controlPort: control.port2 });
+    const thread = this.#launch({
+      config: this.#config,
+      dataPort: data.port2,
+      controlPort: control.port2,
+      lookupPort: this.#lookup === null ? null : lookupPortFor(this.#lookup),
+    });
     thread.onError = (error) => {
       link.deathCause ??= error;
     };
@@ -166,6 +176,13 @@ export class ShardKeeper {
     );
     thread.terminate();
   }
+}
+
+/** The shard's end; ours ends with it. */
+function lookupPortFor(lookup: LookupFunction): MessagePort {
+  const { port1, port2 } = new MessageChannel();
+  serveLookups(lookup, port1);
+  return port2;
 }
 
 /** A shard that does not answer is ended with its thread. */

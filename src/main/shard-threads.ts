@@ -56,21 +56,19 @@ export class ShardThreads {
     const abort = new AbortController();
     let thread: Worker | undefined;
     let wanted = true;
-    const begun = this.#piscina
-      .run(task, { transferList: [task.dataPort, task.controlPort], signal: abort.signal })
-      .then(
-        (threadId: number) => {
-          this.#begun.add(threadId);
-          thread = this.#piscina.threads.find((candidate) => candidate.threadId === threadId);
-          thread?.once('error', (error) => launched.onError?.(error));
-          thread?.once('exit', () => this.#forget(threadId));
-          if (!wanted) void thread?.terminate();
-        },
-        (error: unknown) => {
-          this.#endFailed();
-          throw error;
-        },
-      );
+    const begun = this.#piscina.run(task, { transferList: portsOf(task), signal: abort.signal }).then(
+      (threadId: number) => {
+        this.#begun.add(threadId);
+        thread = this.#piscina.threads.find((candidate) => candidate.threadId === threadId);
+        thread?.once('error', (error) => launched.onError?.(error));
+        thread?.once('exit', () => this.#forget(threadId));
+        if (!wanted) void thread?.terminate();
+      },
+      (error: unknown) => {
+        this.#endFailed();
+        throw error;
+      },
+    );
     const launched: ShardThread = {
       begun,
       onError: null,
@@ -105,4 +103,8 @@ export class ShardThreads {
   async destroy(): Promise<void> {
     await this.#piscina.destroy();
   }
+}
+
+function portsOf({ dataPort, controlPort, lookupPort }: ShardTask<MessagePort>): MessagePort[] {
+  return lookupPort === null ? [dataPort, controlPort] : [dataPort, controlPort, lookupPort];
 }

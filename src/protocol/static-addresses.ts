@@ -29,6 +29,15 @@ export class StaticAddresses {
   }
 }
 
+/** Throws TransferError INVALID_ARGUMENT that names `option`. */
+export function checkStaticAddresses(option: string, given: unknown): void {
+  if (typeof given !== 'object' || given === null || Array.isArray(given)) {
+    throw invalidArgument(option, `${option} must be an object of addresses by 'host:port', not ${describe(given)}.`);
+  }
+  const checking = new StaticAddresses();
+  for (const [hostAndPort, addresses] of Object.entries(given)) checking.set(option, hostAndPort, addresses);
+}
+
 function keyOf(host: string, port: number): string {
   return `${host} ${port}`;
 }

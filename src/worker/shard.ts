@@ -15,14 +15,17 @@ import type { BatchReader } from '../protocol/port/batch-reader.ts';
 import type { ShardConfig, ShardStats, ShardTask } from '../protocol/port/control.ts';
 import { encodeError } from '../protocol/port/error-encoding.ts';
 import { ABORT, BODY, CREDIT, END, START } from '../protocol/port/frames.ts';
+import type { OwnRoute } from '../protocol/port/request-extras.ts';
 import { NOT_STREAMED, StartFrame, writeCredit } from '../protocol/port/request-frames.ts';
 import { readBody, writeError } from '../protocol/port/response-frames.ts';
+import { type RoutePlan, resolveRouteOptions } from '../protocol/route-options.ts';
 import { EpollDriver } from './multi/epoll-driver.ts';
 import { Multi } from './multi/multi.ts';
 import { type Route, routeOf } from './multi/route.ts';
 import { Transfer } from './multi/transfer.ts';
 import { ResponseForwarder } from './response-forwarder.ts';
 import { exposeControl } from './shard-control.ts';
+import { lookupThrough } from './shard-lookup.ts';
 import { UploadQueue } from './upload-queue.ts';
 
 /** Origins whose route is kept; a crawler visits many. */
@@ -36,7 +39,9 @@ export class Shard {
   readonly #driver: EpollDriver;
   readonly #forwarder: ResponseForwarder;
   readonly #start: StartFrame;
-  /** Routes by the text of their origin. */
+  readonly #lookupPort: MessagePort | null;
+  readonly #plan: RoutePlan;
+  /** Routes by the text of their origin, and of their own options if they have any. */
   readonly #routes = new Map<string, Route>();
   readonly #onFrame = (reader: BatchReader): void => this.#handleFrame(reader);
   /** Transfers under way, by id. */
@@ -49,7 +54,7 @@ export class Shard {
   #loopMs = 0;
   #closed = false;
 
-  constructor(config: ShardConfig, port: MessagePort) {
+  constructor({ config, dataPort: port, lookupPort }: ShardTask<MessagePort>) {
     this.#config = config;
     this.#port = port;
     this.#start = new StartFrame(config.extras);
@@ -60,7 +65,11 @@ export class Shard {
       queueLength: config.queueLength,
       idleMs: config.idleMs,
       lookupTtlMs: config.lookupTtlMs,
+      resolve: config.resolve,
+      ...(lookupPort === null ? {} : { lookup: lookupThrough(lookupPort) }),
     });
+    this.#lookupPort = lookupPort;
+    this.#plan = resolveRouteOptions(config.route);
     this.#forwarder = new ResponseForwarder(this.#link.writer, this.#multi, this.#transfers, config.unreadBytes);
     this.#driver = new EpollDriver(this.#multi);
     this.#driver.onTurn = () => this.#endTurn();
@@ -102,6 +111,7 @@ export class Shard {
     this.#multi.close();
     this.#driver.stop();
     this.#port.close();
+    this.#lookupPort?.close();
   }
 
   #receive(message: unknown): void {
@@ -152,7 +162,7 @@ export class Shard {
     try {
       const transfer = new Transfer({
         kind: 'prepared',
-        route: this.#routeOf(frame.origin),
+        route: this.#routeOf(frame.origin, frame.extras?.route),
         method: frame.head.slice(0, frame.head.indexOf(' ')),
         head: frame.head,
         body: frame.body,
@@ -195,12 +205,14 @@ export class Shard {
     transfer.continueUpload();
   }
 
-  #routeOf(origin: string): Route {
-    let route = this.#routes.get(origin);
+  #routeOf(origin: string, own: OwnRoute | undefined): Route {
+    const key = own === undefined ? origin : `${origin} ${JSON.stringify(own)}`;
+    let route = this.#routes.get(key);
     if (route === undefined) {
       if (this.#routes.size >= ROUTES_MAX) this.#routes.clear();
-      route = routeOf(parseOrigin(origin));
-      this.#routes.set(origin, route);
+      const plan = own === undefined ? this.#plan : resolveRouteOptions({ ...this.#config.route, ...own });
+      route = routeOf(parseOrigin(origin), plan);
+      this.#routes.set(key, route);
     }
     return route;
   }
@@ -254,7 +266,7 @@ export class Shard {
 
 /** The Piscina task: begins the shard and returns its thread's id; what it began goes on. */
 export default function startShard(task: ShardTask<MessagePort>): number {
-  const shard = new Shard(task.config, task.dataPort);
+  const shard = new Shard(task);
   exposeControl(shard, task.controlPort);
   return threadId;
 }

@@ -260,6 +260,8 @@ describe('164 and 165: frames that nobody sends', () => {
     unreadBytes: 1_000_000,
     idleMs: 1000,
     lookupTtlMs: 1000,
+    resolve: {},
+    route: {},
     extras: null,
     timeouts: DEFAULT_TIMEOUTS,
     limits: DEFAULT_LIMITS,
@@ -274,7 +276,7 @@ describe('164 and 165: frames that nobody sends', () => {
     closed: () => boolean;
   } {
     const { port1, port2 } = new MessageChannel();
-    const shard = new Shard(config, port2);
+    const shard = new Shard({ config, dataPort: port2, controlPort: port2, lookupPort: null });
     const link = new BatchLink(port1);
     const frames: [number, number][] = [];
     let closed = false;

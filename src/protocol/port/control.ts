@@ -4,6 +4,8 @@
  */
 
 import type { Limits, Timeouts } from '../options.ts';
+import type { IpFamily, RouteOptions } from '../route-options.ts';
+import type { StaticAddressesGiven } from '../static-addresses.ts';
 import type { RequestExtras } from './request-extras.ts';
 
 /** What a shard is started with. */
@@ -20,6 +22,10 @@ export interface ShardConfig {
   /** What requests get that do not say otherwise; null: the usual. */
   readonly extras: RequestExtras | null;
   readonly lookupTtlMs: number;
+  /** Fixed addresses, checked. */
+  readonly resolve: StaticAddressesGiven;
+  /** How connections are made that a request says nothing else of, checked. */
+  readonly route: RouteOptions;
   readonly timeouts: Readonly<Timeouts>;
   readonly limits: Readonly<Limits>;
 }
@@ -65,9 +71,16 @@ export interface ShardControl {
   close(): ControlAnswer<true>;
 }
 
-/** What the shard's task is given: its configuration and its two ports. */
+/** What the main thread exposes to a shard when the pool has a look-up function. */
+export interface LookupControl {
+  lookup(host: string, family: IpFamily): Promise<ControlAnswer<readonly string[]>>;
+}
+
+/** What the shard's task is given: its configuration and its ports. */
 export interface ShardTask<Port> {
   readonly config: ShardConfig;
   readonly dataPort: Port;
   readonly controlPort: Port;
+  /** null: names are resolved in the shard. */
+  readonly lookupPort: Port | null;
 }

@@ -2,6 +2,7 @@
 
 import { invalidArgument } from '../errors.ts';
 import { describe } from '../options.ts';
+import { type RouteOptions, resolveRouteOptions } from '../route-options.ts';
 
 /** Only what is set is there. */
 export interface RequestExtras {
@@ -11,13 +12,20 @@ export interface RequestExtras {
   readonly forbidReuse?: boolean;
   /** May be sent once more although its method is not idempotent; false: may not although it is. */
   readonly idempotent?: boolean;
+  /** Where it connects to, when not to its origin. */
+  readonly route?: OwnRoute;
 }
+
+/** The options of a route that a single request of a pool may have. */
+export type OwnRoute = Pick<RouteOptions, 'unixPath' | 'connectTo'>;
+
+export const OWN_ROUTE_NAMES = ['unixPath', 'connectTo'] as const;
 
 export const EXTRAS_NAMES = ['freshConnect', 'forbidReuse', 'idempotent'] as const;
 
 /** Of the options of a request. null: none. Throws TransferError INVALID_ARGUMENT that names the option. */
-export function resolveExtras(options: { [name in keyof RequestExtras]?: unknown }): RequestExtras | null {
-  let extras: Partial<Record<keyof RequestExtras, boolean>> | null = null;
+export function resolveExtras(options: { [name in (typeof EXTRAS_NAMES)[number]]?: unknown }): RequestExtras | null {
+  let extras: Partial<Record<(typeof EXTRAS_NAMES)[number], boolean>> | null = null;
   for (const name of EXTRAS_NAMES) {
     const value = options[name];
     if (value === undefined) continue;
@@ -28,6 +36,13 @@ export function resolveExtras(options: { [name in keyof RequestExtras]?: unknown
     extras[name] = value;
   }
   return extras;
+}
+
+/** `extras` with a route of the request's own, checked; `{}`: it has none. Throws TransferError INVALID_ARGUMENT that names the option. */
+export function withOwnRoute(extras: RequestExtras | null, route: OwnRoute): RequestExtras | null {
+  if (Object.keys(route).length === 0) return extras;
+  resolveRouteOptions(route);
+  return { ...extras, route };
 }
 
 /** '' when there are none. */

@@ -8,6 +8,7 @@ export {
   type TransferCode,
   TransferError,
 } from '../../protocol/errors.ts';
+export type { LookupAddress, LookupDone, LookupFunction } from '../../protocol/lookup-function.ts';
 export type { Limits, Timeouts } from '../../protocol/options.ts';
 export type { IpFamily, KeepAlive, RouteOptions } from '../../protocol/route-options.ts';
 export type { StaticAddressesGiven } from '../../protocol/static-addresses.ts';
@@ -15,7 +16,6 @@ export { EVENT_ERR, EVENT_IN, EVENT_OUT, type Socket } from '../io/io.ts';
 export { sendWakeup as wakeup, type WakeupHandle } from '../io/wakeup.ts';
 export type { Driven, Driver } from './driver.ts';
 export { EpollDriver } from './epoll-driver.ts';
-export type { LookupAddress, LookupDone, LookupFunction } from './lookup-function.ts';
 export { type Message, Multi, type MultiStats } from './multi.ts';
 export type { ClearOptions, MultiOptionName, MultiOptions, SocketCallback, TimerCallback } from './multi-options.ts';
 export type { Notification, NotifyCallback } from './notices.ts';

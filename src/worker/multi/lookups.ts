@@ -9,11 +9,11 @@
 
 import { isIP } from 'node:net';
 import { TransferError } from '../../protocol/errors.ts';
+import { isLasting, type LookupFunction, readAnswer } from '../../protocol/lookup-function.ts';
 import type { IpFamily } from '../../protocol/route-options.ts';
 import { StaticAddresses } from '../../protocol/static-addresses.ts';
 import type { ResolveAnswer, Resolver } from '../io/io.ts';
 import { familyOf } from './address-order.ts';
-import { isLasting, type LookupFunction, readAnswer } from './lookup-function.ts';
 import type { Multi } from './multi.ts';
 import { type SocketEntry, type SocketOwner, WATCH_IN, WATCH_NONE } from './socket-table.ts';
 import { AT_ONCE } from './timer-announcement.ts';

@@ -1,11 +1,10 @@
 /** The options and callbacks of a Multi (libcurl: CURLMOPT_*): names, units, defaults, checks. What they do is `multi.ts`'s. */
 
-import { invalidArgument } from '../../protocol/errors.ts';
-import { checkInteger, checkNumber, checkRecord, describe } from '../../protocol/options.ts';
-import type { StaticAddressesGiven } from '../../protocol/static-addresses.ts';
+import type { LookupFunction } from '../../protocol/lookup-function.ts';
+import { checkInteger, checkNumber, checkRecord } from '../../protocol/options.ts';
+import { checkStaticAddresses, type StaticAddressesGiven } from '../../protocol/static-addresses.ts';
 import type { Io, Socket } from '../io/io.ts';
 import type { CacheLimits } from './connection-cache.ts';
-import type { LookupFunction } from './lookup-function.ts';
 import { LOOKUP_TTL_MS } from './lookups.ts';
 import type { Transfer } from './transfer.ts';
 import { checkCallback } from './transfer-options.ts';
@@ -87,21 +86,15 @@ const OPTION_NAMES = [
 export function resolveMultiOptions(options: unknown): ResolvedMultiOptions {
   const given = checkRecord('options', options, OPTION_NAMES) as MultiOptions;
   const { io, lookupTtlMs = LOOKUP_TTL_MS, resolve = {}, happyEyeballsMs = HAPPY_EYEBALLS_MS } = given;
+  checkStaticAddresses('resolve', resolve);
   return {
     io,
     cacheLimits: resolveCacheLimits(given),
     lookupTtlMs: checkNumber('lookupTtlMs', lookupTtlMs, 0, DAY_MS, 'milliseconds'),
     lookup: checkCallback('lookup', given.lookup),
-    resolve: checkResolve(resolve),
+    resolve,
     happyEyeballsMs: checkNumber('happyEyeballsMs', happyEyeballsMs, 1, DAY_MS, 'milliseconds'),
   };
-}
-
-/** The entries are checked when they are set. */
-function checkResolve(resolve: unknown): StaticAddressesGiven {
-  if (typeof resolve === 'object' && resolve !== null && !Array.isArray(resolve))
-    return resolve as StaticAddressesGiven;
-  throw invalidArgument('resolve', `resolve must be an object of addresses by 'host:port', not ${describe(resolve)}.`);
 }
 
 function resolveCacheLimits(options: MultiOptions): CacheLimits {

@@ -4,9 +4,9 @@
  */
 
 import { isIP } from 'node:net';
-import { TransferError } from '../../protocol/errors.ts';
-import { describe } from '../../protocol/options.ts';
-import type { IpFamily } from '../../protocol/route-options.ts';
+import { TransferError } from './errors.ts';
+import { describe } from './options.ts';
+import type { IpFamily } from './route-options.ts';
 
 /** An address as text, or as Node's `dns.lookup` answers it with `all: true`. */
 export type LookupAddress = string | { readonly address: string };
@@ -28,14 +28,14 @@ export function isLasting(errno: string | undefined): boolean {
   return errno !== undefined && LASTING.has(errno);
 }
 
-/** The addresses in what a look-up function answered; or COULDNT_RESOLVE with what is wrong as its cause. */
+/** The addresses in what a look-up function answered; or COULDNT_RESOLVE with what is wrong as its cause. A TransferError stays what it is. */
 export function readAnswer(
   host: string,
   family: IpFamily,
   error: unknown,
   answer: unknown,
 ): readonly string[] | TransferError {
-  if (error !== null && error !== undefined) return failed(host, error);
+  if (error !== null && error !== undefined) return TransferError.is(error) ? error : failed(host, error);
   const addresses = new Set<string>();
   for (const one of Array.isArray(answer) ? answer : [answer]) {
     const address: unknown = typeof one === 'object' && one !== null && 'address' in one ? one.address : one;
