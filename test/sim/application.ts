@@ -232,7 +232,13 @@ export class Application {
   /** Only what a callback of ours threw comes out, and that a callback's -1 ended the multi. */
   #thrown(what: string, error: unknown): void {
     if (error instanceof Mischief) return;
-    if (error instanceof MultiError && error.code === 'ABORTED_BY_CALLBACK' && this.#ledger.ended) return;
+    if (error instanceof MultiError && error.code === 'ABORTED_BY_CALLBACK' && this.#ledger.ended) {
+      // The timer is silent now; another drive completes what runs (rule 49).
+      if (this.#ledger.runs.some(({ client }) => client.transfer.info.state !== 'done')) {
+        this.#todo.push(() => this.#timeout());
+      }
+      return;
+    }
     this.#ledger.fault('throws', `${what} threw ${error instanceof Error ? error.stack : String(error)}`);
   }
 
@@ -428,7 +434,7 @@ export class Application {
 
   #pause(run: Run): void {
     const { client } = run;
-    if (run.paused) return;
+    if (run.paused || client.transfer.info.state === 'done') return;
     run.paused = true;
     this.trace?.(`${this.#clock.nowMs.toFixed(3)} pause client ${client.number}`);
     this.#ledger.note('paused');

@@ -377,7 +377,7 @@ export class Ledger implements Watcher {
     this.require(!run.hadHead, 'callbacks', () => 'onHead came twice');
     run.hadHead = true;
     const exchange = run.exchanges.at(-1);
-    if (exchange === undefined || exchange.line.poisoned || exchange.broken) return;
+    if (exchange === undefined || isPoisoned(run) || exchange.broken) return;
     const named = /\r\nx-exchange: (\d+)\r\n/.exec(head)?.[1];
     this.require(
       named === String(exchange.ordinal),
@@ -396,7 +396,7 @@ export class Ledger implements Watcher {
 
   #checkBody(run: Run, bytes: Uint8Array, start: number, end: number): void {
     const exchange = run.exchanges.at(-1);
-    if (exchange === undefined || exchange.line.poisoned || exchange.broken) return;
+    if (exchange === undefined || isPoisoned(run) || exchange.broken) return;
     const difference = firstDifference(exchange.ordinal, run.bodyBytes, bytes, start, end);
     this.require(
       difference < 0,
@@ -414,7 +414,8 @@ export class Ledger implements Watcher {
     const exchange = run.exchanges.at(-1);
     if (exchange === undefined) return;
     const { line } = exchange;
-    if (!exchange.keepsAlive) line.unfit ||= 'its last response said close';
+    // A stray response may have been taken for it.
+    if (!exchange.keepsAlive && !line.poisoned) line.unfit ||= 'its last response said close';
     if (!exchange.requestWhole) line.unfit ||= 'the response came before the request was whole';
     if (run.client.options.forbidReuse === true) line.unfit ||= 'its last transfer forbids reuse';
     if (line.current !== exchange) return;
@@ -463,12 +464,12 @@ export class Ledger implements Watcher {
   }
 
   #judgeSuccess(run: Run): void {
-    const { number, transfer, upload } = run.client;
+    const { number, transfer } = run.client;
     const exchange = run.exchanges.at(-1);
     this.require(run.hadHead && run.hadEnd, 'success', () => `client ${number} succeeded without its callbacks`);
     if (exchange === undefined) {
       // A stray response came before the request was written.
-      if (run.client.destination.poisoned) return;
+      if (isPoisoned(run)) return;
       this.fault('success', `client ${number} succeeded without a request`);
       return;
     }
@@ -490,7 +491,7 @@ export class Ledger implements Watcher {
       'timings',
       () => `client ${number}: ${order}`,
     );
-    if (exchange.line.poisoned) return;
+    if (isPoisoned(run)) return;
     if (run.target !== null) {
       this.#checkBody(run, run.target, 0, run.target.length);
       run.bodyBytes += run.target.length;
@@ -507,8 +508,6 @@ export class Ledger implements Watcher {
       'success',
       () => `client ${number} got ${run.bodyBytes} of ${exchange.bodyBytes} body bytes`,
     );
-    if (upload?.broken === true)
-      this.require(!exchange.requestWhole, 'success', () => `client ${number} succeeded with a broken source`);
   }
 
   #judgeFailure(run: Run, error: TransferError): void {
@@ -517,8 +516,7 @@ export class Ledger implements Watcher {
     const exchange = run.exchanges.at(-1);
     const { timeouts } = transfer;
     const who = (): string => `client ${number} ended as ${error.code}, phase ${error.phase}: ${error.message}`;
-    // Before its head is written, nobody knows on which connection it is.
-    const isPoisoned = exchange?.line.poisoned ?? destination.poisoned;
+    const poisoned = isPoisoned(run);
     const sinceAdded = now - run.addedMs + EPSILON_MS;
     switch (error.code) {
       case 'COULDNT_RESOLVE':
@@ -537,10 +535,10 @@ export class Ledger implements Watcher {
         this.#judgeLoss(run, exchange, who);
         return;
       case 'BAD_RESPONSE':
-        this.require(exchange?.broken === true || isPoisoned, 'unjustified', who);
+        this.require(exchange?.broken === true || poisoned, 'unjustified', who);
         return;
       case 'LIMIT_EXCEEDED':
-        this.require(exchange?.tooLarge === true || isPoisoned, 'unjustified', who);
+        this.require(exchange?.tooLarge === true || poisoned, 'unjustified', who);
         return;
       case 'QUEUE_TIMEOUT':
         this.require(timeouts.queueMs > 0 && sinceAdded >= timeouts.queueMs, 'unjustified', who);
@@ -656,4 +654,14 @@ export class Ledger implements Watcher {
       this.require(this.network.isOpen(socket), 'rule-16', () => `descriptor ${socket} is watched and not open`);
     }
   }
+}
+
+/**
+ * What was read may be a stray response. Before its request's head is written nobody knows on which connection a run is: until
+ * then it may be any of its destination.
+ */
+function isPoisoned({ client, exchanges }: Run): boolean {
+  const line = exchanges.at(-1)?.line;
+  if (line === undefined || line.socket.state === 'closed') return client.destination.poisoned;
+  return line.poisoned;
 }

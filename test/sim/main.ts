@@ -6,6 +6,8 @@
  *   --seed N     this one alone
  *   --trace      with every call, callback and segment (with --seed)
  *   --workers N  threads, default one per core
+ *   --failures N how many failures end the run, default 10
+ *   --prove      puts bugs in, one at a time, and sees each found (prove.mjs)
  *
  * Ends with how often each fault was put in and each end was seen. A seed that fails is printed with how to run it again; status 1.
  */
@@ -20,8 +22,6 @@ import { runSeed } from './simulation.ts';
 const BATCH_SEEDS = 200;
 /** A batch that takes longer has a seed that never returns. */
 const BATCH_MS_MAX = 120_000;
-/** Failures after which there is no point in going on. */
-const FAILURES_MAX = 10;
 const PROGRESS_MS = 5_000;
 
 interface Batch {
@@ -45,18 +45,23 @@ async function main(): Promise<void> {
       from: { type: 'string', default: '1' },
       seed: { type: 'string' },
       trace: { type: 'boolean', default: false },
+      failures: { type: 'string', default: '10' },
       workers: { type: 'string', default: String(availableParallelism()) },
       help: { type: 'boolean', default: false },
     },
   });
-  const [seeds, from, workers] = [values.seeds, values.from, values.workers].map(Number) as [number, number, number];
+  const [seeds, from, workers, failuresMax] = [values.seeds, values.from, values.workers, values.failures].map(
+    Number,
+  ) as [number, number, number, number];
   const only = values.seed === undefined ? null : Number(values.seed);
-  const isValid = [seeds, from, workers, only ?? 0].every((number) => Number.isSafeInteger(number) && number >= 0);
+  const isValid = [seeds, from, workers, failuresMax, only ?? 0].every(
+    (number) => Number.isSafeInteger(number) && number >= 0,
+  );
   if (values.help || !isValid || workers === 0) {
-    console.log('npm run sim -- [--seeds N] [--from N] [--seed N [--trace]] [--workers N] [--prove]');
+    console.log('npm run sim -- [--seeds N] [--from N] [--seed N [--trace]] [--workers N] [--failures N] [--prove]');
     process.exitCode = values.help ? 0 : 2;
   } else if (only !== null) process.exitCode = runOne(only, values.trace);
-  else process.exitCode = await runMany(from, seeds, workers);
+  else process.exitCode = await runMany(from, seeds, workers, failuresMax);
 }
 
 function runOne(seed: number, isTraced: boolean): number {
@@ -70,7 +75,7 @@ function failureText(seed: number, message: string): string {
   return `seed ${seed} failed: ${message}\n  again: npm run sim -- --seed ${seed} --trace`;
 }
 
-async function runMany(from: number, seeds: number, workers: number): Promise<number> {
+async function runMany(from: number, seeds: number, workers: number, failuresMax: number): Promise<number> {
   const counts = new Map<string, number>();
   const startedMs = Date.now();
   let next = from;
@@ -83,7 +88,7 @@ async function runMany(from: number, seeds: number, workers: number): Promise<nu
   const progress = setInterval(report, PROGRESS_MS);
   const take = (): Batch | null => {
     const count = Math.min(BATCH_SEEDS, from + seeds - next);
-    if (count <= 0 || failures >= FAILURES_MAX) return null;
+    if (count <= 0 || failures >= failuresMax) return null;
     next += count;
     return { first: next - count, count };
   };

@@ -297,6 +297,8 @@ class HttpPeer implements Peer {
   #cut(exchange: Exchange, message: { bytes: Buffer; headBytes: number }, sent: number): void {
     if (exchange.framing === 'close' && sent >= message.headBytes) {
       exchange.bodyBytes = sent - message.headBytes;
+      const bodyMax = exchange.run?.client.options.limits?.bodyBytes ?? 0;
+      if (exchange.bodyBytes <= bodyMax) exchange.tooLarge = false;
       exchange.finished = true;
       exchange.endOffset = this.#channel.sentBytes;
     }

@@ -12,7 +12,7 @@
 
 import { TransferError } from '../../protocol/errors.ts';
 import { ResponseParser, type ResponseSink } from '../../protocol/http1/response-parser.ts';
-import { EAGAIN, EINTR, errnoName } from '../io/errno.ts';
+import { EAGAIN, EINTR, EPIPE, errnoName } from '../io/errno.ts';
 import { EVENT_ERR, EVENT_IN, EVENT_OUT } from '../io/io.ts';
 import type { Destination } from './destination.ts';
 import type { Multi } from './multi.ts';
@@ -327,6 +327,12 @@ export class Connection implements SocketOwner, ResponseSink, TimerOwner {
   #peerClosed(transfer: Transfer): void {
     if (transfer.firstByteUs < 0) {
       this.#connectionLost(0);
+      return;
+    }
+    const { errno } = this.#sender;
+    if (this.parser.framing === 'close' && errno !== 0 && errno !== -EPIPE) {
+      // A reset is told once, and writing was told: reading finds an end where the body was cut. EPIPE comes after a FIN.
+      this.#connectionLost(errno);
       return;
     }
     try {

@@ -447,8 +447,9 @@ export class SimulatedNetwork implements Io {
     if (socket.state !== 'connected') return;
     this.trace?.(`RST for ${socket.descriptor}`);
     this.#watcher.note('reset arrived');
-    socket.error = -ECONNRESET;
-    if (socket.available === 0 || !this.#random.chance(this.#faults.resetPurges)) return;
+    // As Linux has it (tcp_reset): after a FIN the stream was whole, reading goes on to its end.
+    socket.error = socket.ended ? -EPIPE : -ECONNRESET;
+    if (socket.available === 0 || socket.ended || !this.#random.chance(this.#faults.resetPurges)) return;
     this.#watcher.note('reset purged bytes');
     socket.segments.length = 0;
     socket.available = 0;
@@ -489,7 +490,8 @@ export class SimulatedNetwork implements Io {
     if (random.chance(this.#faults.readWouldBlock)) return this.#refuse('read EAGAIN', -EAGAIN);
     if (socket.available === 0) {
       const { error } = socket;
-      if (error === 0) return socket.ended ? 0 : -EAGAIN;
+      if (socket.ended) return 0;
+      if (error === 0) return -EAGAIN;
       // An error is told once; afterwards the stream has ended.
       breakDown(socket);
       return error;
