@@ -49,7 +49,7 @@ export class UnreadAccount {
 
   /** Nobody will read them. */
   forget(id: number): void {
-    const unread = this.#byTransfer.get(id);
+    const unread = this.bytes === 0 ? undefined : this.#byTransfer.get(id);
     if (unread === undefined) return;
     this.bytes -= unread;
     this.#byTransfer.delete(id);

@@ -104,7 +104,7 @@ describe('connecting', () => {
     const began = performance.now();
     expect(await rig.end(connect.transfer)).toMatchObject({ code: 'CONNECT_TIMEOUT', phase: 'dns' });
     expect(await rig.end(total.transfer)).toMatchObject({ code: 'TOTAL_TIMEOUT', phase: 'dns' });
-    expect(performance.now() - began).toBeLessThan(150);
+    expect(performance.now() - began).toBeLessThan(1_000);
     expect(rig.multi.stats().connections).toBe(0);
   });
 });
