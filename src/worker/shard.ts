@@ -19,12 +19,13 @@ import type { OwnRoute } from '../protocol/port/request-extras.ts';
 import { NOT_STREAMED, StartFrame, writeCredit } from '../protocol/port/request-frames.ts';
 import { readBody, writeError } from '../protocol/port/response-frames.ts';
 import { type RoutePlan, resolveRouteOptions } from '../protocol/route-options.ts';
-import { EpollDriver } from './multi/epoll-driver.ts';
+import type { Driver } from './multi/driver.ts';
 import { Multi } from './multi/multi.ts';
 import { type Route, routeOf } from './multi/route.ts';
 import { Transfer } from './multi/transfer.ts';
 import { ResponseForwarder } from './response-forwarder.ts';
 import { exposeControl } from './shard-control.ts';
+import { openShardDriver } from './shard-driver.ts';
 import { lookupThrough } from './shard-lookup.ts';
 import { UploadQueue } from './upload-queue.ts';
 
@@ -36,7 +37,7 @@ export class Shard {
   readonly #port: MessagePort;
   readonly #link: BatchLink;
   readonly #multi: Multi;
-  readonly #driver: EpollDriver;
+  readonly #driver: Driver;
   readonly #forwarder: ResponseForwarder;
   readonly #start: StartFrame;
   readonly #lookupPort: MessagePort | null;
@@ -71,7 +72,7 @@ export class Shard {
     this.#lookupPort = lookupPort;
     this.#plan = resolveRouteOptions(config.route);
     this.#forwarder = new ResponseForwarder(this.#link.writer, this.#multi, this.#transfers, config.unreadBytes);
-    this.#driver = new EpollDriver(this.#multi);
+    this.#driver = openShardDriver(this.#multi);
     this.#driver.onTurn = () => this.#endTurn();
     // The main thread's port keeps the process alive while it waits for answers; this end never does.
     this.#driver.unref();

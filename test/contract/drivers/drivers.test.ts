@@ -23,232 +23,238 @@ async function ended(multi: Multi, driver: Driver, got: Got): Promise<void> {
   ]);
 }
 
-describe.each([EpollDriver, UvDriver])('%o', (OneDriver) => {
-  function driven(options: MultiOptions = {}): { multi: Multi; driver: Driver } {
-    const multi = new Multi(options);
-    const driver = new OneDriver(multi);
-    onTestFinished(() => {
-      driver.stop();
-      multi.close();
-    });
-    return { multi, driver };
-  }
-
-  test('a transfer runs by the driver alone, and another, and one that was queued', async () => {
-    const server = await serve();
-    const { multi, driver } = driven({ maxHostConnections: 1 });
-    driver.run();
-    const all = [get({ url: server.url }), get({ url: server.url }), get({ url: server.url })];
-    for (const { transfer } of all) multi.add(transfer);
-    for (const got of all) {
-      await ended(multi, driver, got);
-      expect(got).toMatchObject({ body: 'ok', ended: 1 });
-    }
-  });
-
-  test.each([
-    ['headMs', ''],
-    ['totalMs', ''],
-    ['bodyIdleMs', 'HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nha'],
-  ] as const)(
-    'hostile/139 a late answer that waited in the socket beats %s when the thread was blocked',
-    async (option, first) => {
-      const held: ServerConnection[] = [];
-      const server = await serve((connection) => {
-        if (first !== '') connection.socket.write(first);
-        held.push(connection);
-        setImmediate(() => held.push(connection));
+describe.each([EpollDriver, UvDriver].map((OneDriver) => [OneDriver.name, OneDriver] as const))(
+  '%s',
+  (_, OneDriver) => {
+    function driven(options: MultiOptions = {}): { multi: Multi; driver: Driver } {
+      const multi = new Multi(options);
+      const driver = new OneDriver(multi);
+      onTestFinished(() => {
+        driver.stop();
+        multi.close();
       });
+      return { multi, driver };
+    }
+
+    test('a transfer runs by the driver alone, and another, and one that was queued', async () => {
+      const server = await serve();
+      const { multi, driver } = driven({ maxHostConnections: 1 });
+      driver.run();
+      const all = [get({ url: server.url }), get({ url: server.url }), get({ url: server.url })];
+      for (const { transfer } of all) multi.add(transfer);
+      for (const got of all) {
+        await ended(multi, driver, got);
+        expect(got).toMatchObject({ body: 'ok', ended: 1 });
+      }
+    });
+
+    test.each([
+      ['headMs', ''],
+      ['totalMs', ''],
+      ['bodyIdleMs', 'HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nha'],
+    ] as const)(
+      'hostile/139 a late answer that waited in the socket beats %s when the thread was blocked',
+      async (option, first) => {
+        const held: ServerConnection[] = [];
+        const server = await serve((connection) => {
+          if (first !== '') connection.socket.write(first);
+          held.push(connection);
+          setImmediate(() => held.push(connection));
+        });
+        const { multi, driver } = driven();
+        driver.run();
+        const got = get({ url: server.url, timeouts: { [option]: 100 } });
+        multi.add(got.transfer);
+        while (held.length < 2 || (first !== '' && got.body !== 'ha')) await new Promise(setImmediate);
+        // The answer goes into the kernel now, and the thread is deaf until every clock has run out.
+        if (first === '') held[0]?.reply('late');
+        else held[0]?.socket.write('lf');
+        sleep(200);
+        await ended(multi, driver, got);
+        expect(got.transfer.error).toBeNull();
+        expect(got.body).toBe(first === '' ? 'late' : 'half');
+      },
+    );
+
+    test('hostile/139 without an answer the clock has run out all the same', async () => {
+      const server = await serve(() => undefined);
       const { multi, driver } = driven();
       driver.run();
-      const got = get({ url: server.url, timeouts: { [option]: 100 } });
+      const got = get({ url: server.url, timeouts: { headMs: 60 } });
       multi.add(got.transfer);
-      while (held.length < 2 || (first !== '' && got.body !== 'ha')) await new Promise(setImmediate);
-      // The answer goes into the kernel now, and the thread is deaf until every clock has run out.
-      if (first === '') held[0]?.reply('late');
-      else held[0]?.socket.write('lf');
-      sleep(200);
+      while (server.requests.length === 0) await new Promise(setImmediate);
+      sleep(100);
       await ended(multi, driver, got);
-      expect(got.transfer.error).toBeNull();
-      expect(got.body).toBe(first === '' ? 'late' : 'half');
-    },
-  );
+      expect(got.transfer.error).toMatchObject({ code: 'HEAD_TIMEOUT' });
+    });
 
-  test('hostile/139 without an answer the clock has run out all the same', async () => {
-    const server = await serve(() => undefined);
-    const { multi, driver } = driven();
-    driver.run();
-    const got = get({ url: server.url, timeouts: { headMs: 60 } });
-    multi.add(got.transfer);
-    while (server.requests.length === 0) await new Promise(setImmediate);
-    sleep(100);
-    await ended(multi, driver, got);
-    expect(got.transfer.error).toMatchObject({ code: 'HEAD_TIMEOUT' });
-  });
+    test('a driver that takes over in mid-transfer brings it to its end', async () => {
+      const held: ServerConnection[] = [];
+      const server = await serve((connection) => held.push(connection));
+      const { multi, driver } = driven();
+      const got = get({ url: server.url });
+      multi.add(got.transfer);
+      multi.timeout();
+      driver.run();
+      while (held.length === 0) await new Promise(setImmediate);
+      driver.stop();
+      const second = new OneDriver(multi);
+      second.run();
+      onTestFinished(() => second.stop());
+      held[0]?.reply('moved');
+      await ended(multi, second, got);
+      expect(got.body).toBe('moved');
+    });
 
-  test('a driver that takes over in mid-transfer brings it to its end', async () => {
-    const held: ServerConnection[] = [];
-    const server = await serve((connection) => held.push(connection));
-    const { multi, driver } = driven();
-    const got = get({ url: server.url });
-    multi.add(got.transfer);
-    multi.timeout();
-    driver.run();
-    while (held.length === 0) await new Promise(setImmediate);
-    driver.stop();
-    const second = new OneDriver(multi);
-    second.run();
-    onTestFinished(() => second.stop());
-    held[0]?.reply('moved');
-    await ended(multi, second, got);
-    expect(got.body).toBe('moved');
-  });
+    test('timers are on time: the nearest of many, after the nearest went away, and while nothing else happens', async () => {
+      const server = await serve(() => undefined);
+      const { multi, driver } = driven();
+      driver.run();
+      const near = get({ url: server.url, timeouts: { totalMs: 150 } });
+      const far = get({ url: server.url, timeouts: { totalMs: 300 } });
+      const began = performance.now();
+      multi.add(near.transfer);
+      multi.add(far.transfer);
+      while (server.requests.length < 2) await new Promise(setImmediate);
+      await delay(100);
+      // No turn for 100 ms: what is told now must count from now.
+      multi.remove(near.transfer);
+      await ended(multi, driver, far);
+      const took = performance.now() - began;
+      expect(far.transfer.error).toMatchObject({ code: 'TOTAL_TIMEOUT' });
+      expect(took).toBeGreaterThan(295);
+      expect(took).toBeLessThan(360);
+    });
 
-  test('timers are on time: the nearest of many, after the nearest went away, and while nothing else happens', async () => {
-    const server = await serve(() => undefined);
-    const { multi, driver } = driven();
-    driver.run();
-    const near = get({ url: server.url, timeouts: { totalMs: 150 } });
-    const far = get({ url: server.url, timeouts: { totalMs: 300 } });
-    const began = performance.now();
-    multi.add(near.transfer);
-    multi.add(far.transfer);
-    while (server.requests.length < 2) await new Promise(setImmediate);
-    await delay(100);
-    // No turn for 100 ms: what is told now must count from now.
-    multi.remove(near.transfer);
-    await ended(multi, driver, far);
-    const took = performance.now() - began;
-    expect(far.transfer.error).toMatchObject({ code: 'TOTAL_TIMEOUT' });
-    expect(took).toBeGreaterThan(295);
-    expect(took).toBeLessThan(360);
-  });
-
-  test('what is idle keeps no program alive, what runs does, unless unref is called', async () => {
-    const server = await serve();
-    const script = (rest: string): string =>
-      `import { ${OneDriver.name}, Multi, Transfer } from './dist/worker/multi/index.js';
+    test('what is idle keeps no program alive, what runs does, unless unref is called', async () => {
+      const server = await serve();
+      const script = (rest: string): string =>
+        `import { ${OneDriver.name}, Multi, Transfer } from './dist/worker/multi/index.js';
      const multi = new Multi(); const driver = new ${OneDriver.name}(multi); driver.run();
      multi.add(new Transfer({ url: '${server.url}', onEnd: () => console.log('ended') }));
      ${rest}`;
-    for (const [rest, expected] of [
-      ['', 'ended\n'],
-      ['driver.unref();', expect.stringMatching(/^(ended\n)?$/)],
-    ] as const) {
-      const child = spawn(process.execPath, ['--input-type=module', '-e', script(rest)]);
-      let out = '';
-      child.stdout.on('data', (chunk) => {
-        out += chunk;
-      });
-      const [code] = await once(child, 'exit');
-      expect([code, out]).toEqual([0, expected]);
-    }
-  });
+      for (const [rest, expected] of [
+        ['', 'ended\n'],
+        ['driver.unref();', expect.stringMatching(/^(ended\n)?$/)],
+      ] as const) {
+        const child = spawn(process.execPath, ['--input-type=module', '-e', script(rest)]);
+        let out = '';
+        child.stdout.on('data', (chunk) => {
+          out += chunk;
+        });
+        const [code] = await once(child, 'exit');
+        expect([code, out]).toEqual([0, expected]);
+      }
+    });
 
-  test.each([1, 7, 200])('hostile/139 of %i answers that waited in their sockets none is a timeout', async (count) => {
-    const held: ServerConnection[] = [];
-    const server = await serve((connection) => held.push(connection));
-    const { multi, driver } = driven();
-    driver.run();
-    const all = Array.from({ length: count }, () => get({ url: server.url, timeouts: { headMs: 1_000 } }));
-    for (const { transfer } of all) multi.add(transfer);
-    while (held.length < count) await new Promise(setImmediate);
-    for (const connection of held) connection.reply('late');
-    sleep(1_200);
-    for (const got of all) await ended(multi, driver, got);
-    expect(all.map((got) => got.transfer.error?.code ?? got.body)).toEqual(Array(count).fill('late'));
-  });
+    test.each([1, 7, 200])(
+      'hostile/139 of %i answers that waited in their sockets none is a timeout',
+      async (count) => {
+        const held: ServerConnection[] = [];
+        const server = await serve((connection) => held.push(connection));
+        const { multi, driver } = driven();
+        driver.run();
+        const all = Array.from({ length: count }, () => get({ url: server.url, timeouts: { headMs: 1_000 } }));
+        for (const { transfer } of all) multi.add(transfer);
+        while (held.length < count) await new Promise(setImmediate);
+        for (const connection of held) connection.reply('late');
+        sleep(1_200);
+        for (const got of all) await ended(multi, driver, got);
+        expect(all.map((got) => got.transfer.error?.code ?? got.body)).toEqual(Array(count).fill('late'));
+      },
+    );
 
-  test('hostile/139 nor when a timer of the program, a callback of libuv or an immediate held up the loop', async () => {
-    const held: ServerConnection[] = [];
-    const server = await serve((connection) => held.push(connection));
-    const { multi, driver } = driven();
-    driver.run();
-    for (const later of [
-      (block: () => void) => void setTimeout(block, 1),
-      (block: () => void) => void setImmediate(block),
-      (block: () => void) => void setImmediate(() => setImmediate(block)),
-      (block: () => void) => void queueMicrotask(block),
-      (block: () => void) => void process.nextTick(block),
-    ]) {
-      held.length = 0;
-      const got = get({ url: server.url, timeouts: { headMs: 100 } });
-      multi.add(got.transfer);
-      while (held.length < 1) await new Promise(setImmediate);
-      later(() => {
-        held[0]?.reply('late');
-        sleep(150);
-        // Work of the same round that takes long as well.
-        setImmediate(() => sleep(20));
-      });
-      await ended(multi, driver, got);
-      expect(got.transfer.error?.code ?? got.body).toBe('late');
-      multi.remove(got.transfer);
-    }
-  });
+    test('hostile/139 nor when a timer of the program, a callback of libuv or an immediate held up the loop', async () => {
+      const held: ServerConnection[] = [];
+      const server = await serve((connection) => held.push(connection));
+      const { multi, driver } = driven();
+      driver.run();
+      for (const later of [
+        (block: () => void) => void setTimeout(block, 1),
+        (block: () => void) => void setImmediate(block),
+        (block: () => void) => void setImmediate(() => setImmediate(block)),
+        (block: () => void) => void queueMicrotask(block),
+        (block: () => void) => void process.nextTick(block),
+      ]) {
+        held.length = 0;
+        const got = get({ url: server.url, timeouts: { headMs: 100 } });
+        multi.add(got.transfer);
+        while (held.length < 1) await new Promise(setImmediate);
+        later(() => {
+          held[0]?.reply('late');
+          sleep(150);
+          // Work of the same round that takes long as well.
+          setImmediate(() => sleep(20));
+        });
+        await ended(multi, driver, got);
+        expect(got.transfer.error?.code ?? got.body).toBe('late');
+        multi.remove(got.transfer);
+      }
+    });
 
-  test('a transfer that its own callback removes, and another added in its place, over and over', async () => {
-    const server = await serve((connection) => connection.reply('x', 'Connection: close\r\n'));
-    const { multi, driver } = driven({ maxHostConnections: 3 });
-    driver.run();
-    let done = 0;
-    // Each closes its descriptor, and the next gets the same number within the turn.
-    const next = (): void => {
-      const got = get({
-        url: server.url,
-        onEnd: (transfer) => {
-          done++;
-          multi.remove(transfer);
-          if (done <= 300) next();
-        },
-      });
-      multi.add(got.transfer);
-    };
-    for (let parallel = 0; parallel < 8; parallel++) next();
-    for (const end = performance.now() + 20_000; multi.running > 0 && performance.now() < end; ) await delay(1);
-    expect(multi.stats()).toMatchObject({ running: 0, current: 0, connections: 0 });
-    expect(done).toBe(308);
-  });
+    test('a transfer that its own callback removes, and another added in its place, over and over', async () => {
+      const server = await serve((connection) => connection.reply('x', 'Connection: close\r\n'));
+      const { multi, driver } = driven({ maxHostConnections: 3 });
+      driver.run();
+      let done = 0;
+      // Each closes its descriptor, and the next gets the same number within the turn.
+      const next = (): void => {
+        const got = get({
+          url: server.url,
+          onEnd: (transfer) => {
+            done++;
+            multi.remove(transfer);
+            if (done <= 300) next();
+          },
+        });
+        multi.add(got.transfer);
+      };
+      for (let parallel = 0; parallel < 8; parallel++) next();
+      for (const end = performance.now() + 20_000; multi.running > 0 && performance.now() < end; ) await delay(1);
+      expect(multi.stats()).toMatchObject({ running: 0, current: 0, connections: 0 });
+      expect(done).toBe(308);
+    });
 
-  test('what the application throws in a transfer does not stop the driver; what it throws in onTurn is uncaught', async () => {
-    const server = await serve();
-    const script = `import { ${OneDriver.name}, Multi, Transfer } from './dist/worker/multi/index.js';
+    test('what the application throws in a transfer does not stop the driver; what it throws in onTurn is uncaught', async () => {
+      const server = await serve();
+      const script = `import { ${OneDriver.name}, Multi, Transfer } from './dist/worker/multi/index.js';
     const multi = new Multi(); const driver = new ${OneDriver.name}(multi); driver.run();
     let thrown = 0;
     process.on('uncaughtException', (error) => { thrown++; if (error.message !== 'mine') throw error; });
     driver.onTurn = () => { if (multi.running === 1 && thrown === 0) throw new Error('mine'); };
     multi.add(new Transfer({ url: '${server.url}', onHead() { throw new Error('in a callback'); } }));
     multi.add(new Transfer({ url: '${server.url}', onEnd() { console.log('ended', thrown); } }));`;
-    const child = spawn(process.execPath, ['--input-type=module', '-e', script]);
-    let out = '';
-    for (const stream of [child.stdout, child.stderr]) {
-      stream.on('data', (chunk) => {
-        out += chunk;
-      });
-    }
-    const [code] = await once(child, 'exit');
-    expect([code, out]).toEqual([0, expect.stringMatching(/^ended [01]\n$/)]);
-  });
+      const child = spawn(process.execPath, ['--input-type=module', '-e', script]);
+      let out = '';
+      for (const stream of [child.stdout, child.stderr]) {
+        stream.on('data', (chunk) => {
+          out += chunk;
+        });
+      }
+      const [code] = await once(child, 'exit');
+      expect([code, out]).toEqual([0, expect.stringMatching(/^ended [01]\n$/)]);
+    });
 
-  test('stopping: twice, before running, in mid-transfer, inside a callback; nothing moves after it', async () => {
-    const server = await serve();
-    const { multi, driver } = driven();
-    const never = new OneDriver(multi);
-    never.stop();
-    never.stop();
-    driver.run();
-    driver.run();
-    const got = get({ url: server.url, onHead: () => driver.stop() });
-    multi.add(got.transfer);
-    for (const end = performance.now() + 5_000; got.head === '' && performance.now() < end; ) await delay(1);
-    driver.stop();
-    driver.crank();
-    // The turn in which it was stopped went on to its end.
-    expect(got.body).toBe('ok');
-    const late = get({ url: server.url });
-    multi.add(late.transfer);
-    await delay(30);
-    expect(late.transfer.info.state).toBe('runnable');
-    multi.remove(late.transfer);
-  });
-});
+    test('stopping: twice, before running, in mid-transfer, inside a callback; nothing moves after it', async () => {
+      const server = await serve();
+      const { multi, driver } = driven();
+      const never = new OneDriver(multi);
+      never.stop();
+      never.stop();
+      driver.run();
+      driver.run();
+      const got = get({ url: server.url, onHead: () => driver.stop() });
+      multi.add(got.transfer);
+      for (const end = performance.now() + 5_000; got.head === '' && performance.now() < end; ) await delay(1);
+      driver.stop();
+      driver.crank();
+      // The turn in which it was stopped went on to its end.
+      expect(got.body).toBe('ok');
+      const late = get({ url: server.url });
+      multi.add(late.transfer);
+      await delay(30);
+      expect(late.transfer.info.state).toBe('runnable');
+      multi.remove(late.transfer);
+    });
+  },
+);
