@@ -112,6 +112,7 @@ export function rollScenario(random: Random): Scenario {
   const rate = (cap = 1): number => (random.chance(wild) ? Math.min(cap, random.pick(RATES)) : 0);
   const optional = (share: number, least: number, most: number): number =>
     random.chance(share) ? random.between(least, most) : 0;
+  const sendBufferBytes = random.pick([7, 100, 4_000, 200_000, 200_000]);
   const maxTotalConnections = optional(0.4, 1, 8);
   const multi: MultiOptions = {
     maxHostConnections: optional(0.5, 1, 4),
@@ -194,9 +195,10 @@ export function rollScenario(random: Random): Scenario {
     latencyMs: random.pick([0, 1, 5, 30]),
     readBufferBytes: random.pick([64, 1_000, 16_384, 131_072, 131_072]),
     writeBufferBytes: random.pick([64, 300, 131_072, 131_072]),
-    sendBufferBytes: random.pick([7, 100, 4_000, 200_000, 200_000]),
+    sendBufferBytes,
     descriptorsMax: random.chance(wild * 0.4) ? random.between(1, 5) : 1_000,
-    bodyBytesMax: random.pick([0, 30, 1_000, 1_000, 20_000]),
+    // A slow reader takes one buffer after the other: an upload of many is a long story that tells nothing.
+    bodyBytesMax: Math.min(random.pick([0, 30, 1_000, 1_000, 20_000]), sendBufferBytes * 100),
     lookupTtlMs: multi.lookupTtlMs ?? 0,
   };
 }
