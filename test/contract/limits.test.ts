@@ -321,3 +321,72 @@ describe('destinations are forgotten when nothing is open and nobody waits there
     expect(rig.multi.cache.destinationCount).toBe(0);
   });
 });
+
+describe('several connections that come free in one turn: only as many are given up as somebody needs', () => {
+  /** Five connections that are busy, at the limit, and whose answers lie in their sockets. */
+  async function fiveAnswered(rig: Rig, prepare: (url: string) => Got[] | Promise<Got[]>): Promise<Got[]> {
+    const { url, held } = await holding();
+    addAll(rig, times(5, url));
+    await rig.until(() => held.length === 5);
+    const waiting = await prepare(url);
+    for (const connection of held) connection.reply();
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    const count = rig.poller.wait(0);
+    expect(count).toBe(5);
+    rig.multi.actions(rig.poller.events, count);
+    return waiting;
+  }
+
+  test('contract/rule-65 one that must have a fresh one, before others', async () => {
+    const rig = new Rig({ maxHostConnections: 5 });
+    const waiting = await fiveAnswered(rig, (url) => {
+      const all = [get({ url, freshConnect: true }), ...Array.from({ length: 3 }, () => get({ url }))];
+      for (const { transfer } of all) rig.multi.add(transfer);
+      rig.multi.timeout();
+      return all;
+    });
+    // One closed and dialed anew, three went on, one had nothing to do.
+    expect(rig.multi.stats()).toMatchObject({ reused: 3, idle: 1, connections: 5, pending: 0 });
+    await rig.until(() => waiting[0]?.transfer.info.state === 'waiting');
+    expect(rig.multi.stats()).toMatchObject({ opened: 6 });
+  });
+
+  test('contract/rule-65 several that must have fresh ones, among others', async () => {
+    const rig = new Rig({ maxHostConnections: 5 });
+    await fiveAnswered(rig, (url) => {
+      const all = [false, true, false, true].map((freshConnect) => get({ url, freshConnect }));
+      for (const { transfer } of all) rig.multi.add(transfer);
+      rig.multi.timeout();
+      return all;
+    });
+    expect(rig.multi.stats()).toMatchObject({ reused: 2, idle: 1, connections: 5, pending: 0 });
+    await rig.until(() => rig.multi.stats().opened === 7);
+  });
+
+  test('contract/rule-70 one of another host, which has starved', async () => {
+    const rig = new Rig({ maxTotalConnections: 5 });
+    const other = await serve();
+    const [starving] = (await fiveAnswered(rig, async (url) => {
+      const [first] = addAll(rig, [other.url]) as [Got];
+      rig.multi.timeout();
+      await rig.drive(1_050);
+      addAll(rig, times(10, url));
+      rig.multi.timeout();
+      return [first];
+    })) as [Got];
+    expect(rig.multi.stats()).toMatchObject({ reused: 4, pending: 6, connections: 5 });
+    expect(await rig.end(starving.transfer)).toBeNull();
+  });
+});
+
+test('contract/rule-69 500 transfers, 5 connections at most and none used again', async () => {
+  const server = await serve();
+  const { io, most } = countingIo();
+  const rig = new Rig({ io, maxTotalConnections: 5 });
+  const all = Array.from({ length: 500 }, () => get({ url: server.url, forbidReuse: true }));
+  for (const { transfer } of all) rig.multi.add(transfer);
+  await rig.until(() => rig.multi.running === 0);
+  expect(all.every((got) => got.ended === 1)).toBe(true);
+  expect([most(), server.connections.length]).toEqual([5, 500]);
+  expect(rig.multi.stats()).toMatchObject({ opened: 500, reused: 0, connections: 0 });
+});

@@ -50,6 +50,8 @@ export class ConnectionCache {
   idleCount = 0;
   openCount = 0;
   queuedCount = 0;
+  /** Slots whose descriptors close when the turn ends. */
+  #closing = 0;
   readonly #destinations = new Map<string, Destination>();
   /** Destinations with waiting transfers that the total limit alone keeps from dialing, in the order in which they are served. */
   #starvingHead: Destination | null = null;
@@ -139,10 +141,18 @@ export class ConnectionCache {
     this.#noteStarving(destination);
   }
 
+  /** The descriptor behind a slot closes when the turn ends. */
+  slotClosing(destination: Destination): void {
+    destination.closing++;
+    this.#closing++;
+  }
+
   /** The descriptor behind a slot is closed. Answers the transfer that may dial now, already out of its queue. */
   slotFreed(destination: Destination): Transfer | null {
     destination.open--;
+    destination.closing--;
     this.openCount--;
+    this.#closing--;
     this.#noteStarving(destination);
     const next = this.#nextToDial(destination);
     this.#dropIfEmpty(destination);
@@ -191,9 +201,13 @@ export class ConnectionCache {
       this.#pushIdle(connection, now);
       return 'idle';
     }
-    if (own.mustBeFresh) return 'close';
-    if (other !== null && own.queuedAtMs - other.queuedAtMs > STARVATION_MS) return 'close';
-    return this.#shift(destination);
+    // Of those that end in one turn only as many are given up as are needed: the slots that close already are for somebody.
+    if (destination.freshQueued > destination.closing && own.mustBeFresh) return 'close';
+    if (other !== null && this.#closing === 0 && own.queuedAtMs - other.queuedAtMs > STARVATION_MS) return 'close';
+    const next = firstNotFresh(own);
+    if (next !== null) this.dequeue(next, destination);
+    else this.#pushIdle(connection, now);
+    return next ?? 'idle';
   }
 
   /** The connection is idle no more: taken, or lost. */
@@ -345,4 +359,11 @@ export class ConnectionCache {
     this.#destinations.delete(destination.key);
     if (destination.route.destination === destination) destination.route.destination = null;
   }
+}
+
+/** The first from `head` on that takes a connection that has served others; the fresh ones before it have slots that close already. */
+function firstNotFresh(head: Transfer): Transfer | null {
+  let transfer: Transfer | null = head;
+  while (transfer?.mustBeFresh) transfer = transfer.queueNext;
+  return transfer;
 }

@@ -20,6 +20,8 @@ export class Destination {
   readonly key: string;
   /** Connections and dials under way, those being closed included: what the limits count. */
   open = 0;
+  /** Of these, those whose descriptors close when the turn ends. */
+  closing = 0;
   /** Its share of connections, from the transfer that came last; 0: the cache's limit. */
   share = 0;
   /** Most recently used idle connection. */
@@ -27,6 +29,8 @@ export class Destination {
   idleOldest: Connection | null = null;
   queueHead: Transfer | null = null;
   queueTail: Transfer | null = null;
+  /** Of the queue, those that take no connection that has served others. */
+  freshQueued = 0;
   /** False once the cache has dropped it, because nothing was open and nobody waited here. */
   known = true;
   /** True exactly while it stands in the cache's list of those that wait for a slot of the total. */
@@ -76,6 +80,7 @@ export class Destination {
   enqueue(transfer: Transfer): void {
     const previous = transfer.retried ? null : this.queueTail;
     const next = transfer.retried ? this.queueHead : null;
+    if (transfer.mustBeFresh) this.freshQueued++;
     transfer.queuePrevious = previous;
     transfer.queueNext = next;
     if (previous === null) this.queueHead = transfer;
@@ -86,6 +91,7 @@ export class Destination {
 
   dequeue(transfer: Transfer): void {
     const { queuePrevious, queueNext } = transfer;
+    if (transfer.mustBeFresh) this.freshQueued--;
     if (queuePrevious === null) this.queueHead = queueNext;
     else queuePrevious.queueNext = queueNext;
     if (queueNext === null) this.queueTail = queuePrevious;

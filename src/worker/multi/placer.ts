@@ -104,6 +104,7 @@ export class Placer implements TimerOwner {
 
   /** The descriptor that held the destination's slot closes at the end of this turn. */
   freeSlot(destination: Destination): void {
+    this.#cache.slotClosing(destination);
     this.#freedSlots.push(destination);
   }
 
