@@ -31,7 +31,7 @@ export interface Driving {
   setTimer(ms: number): void;
   /** Does what can be done now, all of it outside `begin` and `end`; throws what the driving calls threw since the last step. */
   step(): void;
-  /** From here to `end` the multi may be driven at any time. */
+  /** From here to `end` the multi may be driven at any time. A test may wait for two things at once: each ends what it began. */
   begin(): void;
   end(): void;
   close(): void;
@@ -67,7 +67,8 @@ class ByDriver implements Driving {
   readonly #driver: Driver;
   #onSocket: ((transfer: null, socket: number, what: number, data: undefined) => unknown) | null = null;
   #onTimer: ((ms: number) => unknown) | null = null;
-  #open = false;
+  /** How many have begun and not ended: open above 0. */
+  #open = 0;
   #lateTimer = false;
   #thrown: { error: unknown } | null = null;
 
@@ -82,7 +83,7 @@ class ByDriver implements Driving {
       },
       actions: (events, count, first) => this.#drive(() => multi.actions(events, count, first)),
       timeout: () => {
-        if (!this.#open) this.#lateTimer = true;
+        if (this.#open === 0) this.#lateTimer = true;
         return this.#drive(() => multi.timeout());
       },
       get running() {
@@ -99,7 +100,7 @@ class ByDriver implements Driving {
   }
 
   #drive(call: () => number): number {
-    if (!this.#open) return this.#multi.running;
+    if (this.#open === 0) return this.#multi.running;
     try {
       return call();
     } catch (error) {
@@ -119,25 +120,24 @@ class ByDriver implements Driving {
   }
 
   step(): void {
-    const wasOpen = this.#open;
-    this.#open = true;
+    this.#open++;
     if (this.#lateTimer) {
       this.#lateTimer = false;
       this.#drive(() => this.#multi.timeout());
     }
     this.#driver.crank();
-    this.#open = wasOpen;
+    this.#open--;
     const thrown = this.#thrown;
     this.#thrown = null;
     if (thrown !== null) throw thrown.error;
   }
 
   begin(): void {
-    this.#open = true;
+    this.#open++;
   }
 
   end(): void {
-    this.#open = false;
+    this.#open--;
   }
 
   close(): void {
@@ -198,8 +198,8 @@ class ByChaos implements Driving {
   readonly #watched = new Set<number>();
   #due = NEVER;
   #late: Late[] = [];
-  /** A test that steps by hand counts on what is due: between `begin` and `end` alone something may be late. */
-  #mayBeLate = false;
+  /** Above 0 between `begin` and `end`: only there something may be late. A test that steps by hand counts on what is due. */
+  #mayBeLate = 0;
 
   constructor(multi: Multi, seed: number) {
     this.#multi = multi;
@@ -230,11 +230,11 @@ class ByChaos implements Driving {
   }
 
   begin(): void {
-    this.#mayBeLate = true;
+    this.#mayBeLate++;
   }
 
   end(): void {
-    this.#mayBeLate = false;
+    this.#mayBeLate--;
   }
 
   close(): void {
@@ -245,7 +245,7 @@ class ByChaos implements Driving {
     const batch: [number, number][] = [];
     this.#late = this.#late.filter((late) => {
       late.steps--;
-      if (late.steps > 0 && this.#mayBeLate) return true;
+      if (late.steps > 0 && this.#mayBeLate > 0) return true;
       batch.push([late.socket, late.events]);
       return false;
     });
@@ -253,7 +253,7 @@ class ByChaos implements Driving {
     for (let at = 0, end = this.#poller.wait(0) * 3; at < end; at += 3) {
       const socket = events[at] as number;
       const told = this.#chance(CHAOS.wrongKind) ? this.#below(8) : (events[at + 1] as number);
-      if (this.#mayBeLate && this.#chance(CHAOS.late)) {
+      if (this.#mayBeLate > 0 && this.#chance(CHAOS.late)) {
         this.#late.push({ socket, events: told, steps: 1 + this.#below(CHAOS.lateStepsMax) });
         continue;
       }
@@ -270,7 +270,7 @@ class ByChaos implements Driving {
 
   #timer(): void {
     const isDue = this.#due <= nativeIo().now();
-    if (isDue ? this.#mayBeLate && this.#chance(CHAOS.lateTimer) : !this.#chance(CHAOS.earlyTimer)) return;
+    if (isDue ? this.#mayBeLate > 0 && this.#chance(CHAOS.lateTimer) : !this.#chance(CHAOS.earlyTimer)) return;
     // An early one has not used up the timer that is set.
     if (isDue) this.#due = NEVER;
     this.#multi.timeout();
