@@ -8,13 +8,15 @@ import { type HeaderPair, type HeadersGiven, headerPairs } from '../protocol/htt
 import { CHUNKED_BODY, composeRequestHead, NO_BODY, normalizeMethod } from '../protocol/http1/request-head.ts';
 import { checkRecord, completeTimeouts, describe, type Timeouts } from '../protocol/options.ts';
 import { originOf, shown, targetOf } from '../protocol/origin.ts';
+import { type PaceOptions, resolvePace } from '../protocol/pace-options.ts';
 import {
-  EXTRAS_NAMES,
   encodeExtras,
+  FLAG_NAMES,
   OWN_ROUTE_NAMES,
   type OwnRoute,
   resolveExtras,
   withOwnRoute,
+  withPace,
 } from '../protocol/port/request-extras.ts';
 import { type BodyPieces, type FetchBody, type ReadyBody, readyBody } from './fetch-body.ts';
 import { isRequestLike, mergeRequest } from './request-like.ts';
@@ -36,6 +38,8 @@ export interface FetchInit {
   timeouts?: Partial<Timeouts> | undefined;
   /** Redirects are not followed yet: `'manual'` is the default, the others reject. */
   redirect?: 'manual' | 'follow' | 'error' | undefined;
+  /** How fast it may and must be. Default: the pool's. */
+  pace?: PaceOptions | undefined;
   /** Never on a connection that served others (CURLOPT_FRESH_CONNECT). Default false. */
   freshConnect?: boolean | undefined;
   /** The connection closes after this request (CURLOPT_FORBID_REUSE). Default: what `connections.reuse` of the pool says. */
@@ -131,7 +135,8 @@ const BUILT = [
   'timeouts',
   'redirect',
   'duplex',
-  ...EXTRAS_NAMES,
+  'pace',
+  ...FLAG_NAMES,
   ...OWN_ROUTE_NAMES,
 ];
 const KNOWN = [...BUILT, ...WITHOUT_EFFECT];
@@ -186,7 +191,9 @@ export class FetchRequests {
       body: content,
       signal,
       timeouts: timeouts === this.#timeouts ? null : timeouts,
-      extras: encodeExtras(withOwnRoute(resolveExtras(given), ownRouteOf(given))),
+      extras: encodeExtras(
+        withPace(withOwnRoute(resolveExtras(given), ownRouteOf(given)), resolvePace('pace', given.pace)),
+      ),
       idempotent: given.idempotent ?? null,
     };
   }

@@ -2,6 +2,7 @@
 
 export { TRANSFER_CODES, type TransferCode, TransferError, type TransferPhase } from '../protocol/errors.ts';
 export type { Limits, Timeouts } from '../protocol/options.ts';
+export type { PaceOptions } from '../protocol/pace-options.ts';
 export type { ShardStats } from '../protocol/port/control.ts';
 export { fetch } from './default-pool.ts';
 export type { FetchBody } from './fetch-body.ts';

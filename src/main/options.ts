@@ -15,6 +15,7 @@ import {
   TIMEOUT_MS_MAX,
   type Timeouts,
 } from '../protocol/options.ts';
+import { type PaceLimits, type PaceOptions, resolvePace } from '../protocol/pace-options.ts';
 import { type IpFamily, type RouteOptions, resolveRouteOptions } from '../protocol/route-options.ts';
 import { checkStaticAddresses, type StaticAddressesGiven } from '../protocol/static-addresses.ts';
 
@@ -44,6 +45,8 @@ export interface PoolOptions {
   connections?: ConnectionOptions;
   timeouts?: Partial<Timeouts>;
   limits?: Partial<Limits>;
+  /** How fast each transfer may and must be. Default: as fast or slow as it is. */
+  pace?: PaceOptions;
   retry?: {
     /** Send a request that was in flight on a shard that died once more, on another shard: once, only idempotent methods, only before its head came. Default false. */
     shardLost?: boolean;
@@ -72,6 +75,7 @@ export interface ResolvedPoolOptions {
   readonly connections: Readonly<Required<ConnectionOptions>>;
   readonly timeouts: Readonly<Timeouts>;
   readonly limits: Readonly<Limits>;
+  readonly pace: PaceLimits | null;
   readonly lookupTtlMs: number;
   /** null: this machine's resolver. */
   readonly lookup: LookupFunction | null;
@@ -99,6 +103,7 @@ const BUILT = [
   'connections',
   'timeouts',
   'limits',
+  'pace',
   'dns',
   'localAddress',
   'retry',
@@ -136,6 +141,7 @@ export function resolvePoolOptions(options: unknown = {}): ResolvedPoolOptions {
     connections,
     timeouts: completeTimeouts(given.timeouts),
     limits: completeLimits(given.limits),
+    pace: resolvePace('pace', given.pace),
     ...resolveNames(given),
     replayOnShardLost: resolveReplay(given.retry),
   };

@@ -6,7 +6,9 @@
 import { inspect } from 'node:util';
 import type { MessagePort } from 'node:worker_threads';
 import { TransferError } from '../protocol/errors.ts';
+import type { PaceLimits } from '../protocol/pace-options.ts';
 import type { ShardConfig, ShardStats, ShardTask } from '../protocol/port/control.ts';
+import type { RequestExtras } from '../protocol/port/request-extras.ts';
 import { Exchange } from './exchange.ts';
 import { fetchFailure } from './failure.ts';
 import { discard } from './fetch-body.ts';
@@ -248,14 +250,14 @@ export class Pool {
   }
 
   #configOf(shard: number, count: number): ShardConfig {
-    const { connections, timeouts, limits, lookupTtlMs, resolve, route } = this.#options;
+    const { connections, timeouts, limits, lookupTtlMs, pace, resolve, route } = this.#options;
     return {
       shard,
       totalConnections: equalShare(connections.total, count, shard),
       queueLength: equalShare(connections.queueLength, count, shard),
       unreadBytes: Math.ceil(connections.unreadBytes / count),
       idleMs: connections.idleMs,
-      extras: connections.reuse ? null : { forbidReuse: true },
+      extras: usualExtras(connections.reuse, pace),
       lookupTtlMs,
       resolve,
       route,
@@ -280,4 +282,10 @@ function poolClosed(reason: unknown): TransferError {
   return new TransferError('POOL_CLOSED', 'The pool is closed; make a new one to send more requests.', {
     cause: reason,
   });
+}
+
+/** What each request gets that does not say otherwise. */
+function usualExtras(reuse: boolean, pace: PaceLimits | null): RequestExtras | null {
+  if (reuse && pace === null) return null;
+  return { ...(reuse ? {} : { forbidReuse: true }), ...(pace === null ? {} : { pace }) };
 }

@@ -135,6 +135,42 @@ test('138: a body of one byte at a time lives under its idle clock, as long as i
   expect(performance.now() - begun).toBeGreaterThan(1500);
 });
 
+test.each([
+  { where: 'the pool', options: { pace: { lowSpeedBytesPerSecond: 50, lowSpeedMs: 500 } }, init: {} },
+  { where: 'the request', options: {}, init: { pace: { lowSpeedBytesPerSecond: 50, lowSpeedMs: 500 } } },
+])('138: where $where asks for a least speed, such a body fails', async ({ options, init }) => {
+  const pool = poolFor(options);
+  await pool.stats();
+  const before = descriptorCount();
+  const drip = await rawPeer([
+    request(),
+    send('HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n'),
+    sendApart('x'.repeat(100), 100),
+  ]);
+  const quick = await rawPeer(serve(send('HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok')));
+  const dripping = await pool.fetch(drip.url, init);
+  const error = (await rejection(dripping.text())) as TransferError;
+  expect(error).toMatchObject({ message: 'terminated', code: 'RATE_TOO_LOW' });
+  expect(error.cause).toMatchObject({ limit: 'lowSpeedBytesPerSecond' });
+  expect(await (await pool.fetch(quick.url, init)).text()).toBe('ok');
+  await drip.close();
+  await quick.close();
+  await checkNothingIsLeft(pool, before);
+});
+
+test("a request's own pace goes before its pool's", async () => {
+  const pool = poolFor({ pace: { maxReceiveBytesPerSecond: 100_000 } });
+  const bytes = 50_000;
+  const peer = await rawPeer(serve(send(`HTTP/1.1 200 OK\r\nContent-Length: ${bytes}\r\n\r\n`, 'x'.repeat(bytes))));
+  const timed = async (init: object): Promise<number> => {
+    const begun = performance.now();
+    expect((await (await pool.fetch(peer.url, init)).arrayBuffer()).byteLength).toBe(bytes);
+    return performance.now() - begun;
+  };
+  expect(await timed({})).toBeGreaterThan(250);
+  expect(await timed({ pace: { maxReceiveBytesPerSecond: 50_000 } })).toBeGreaterThan(500);
+});
+
 test('140: the wall clock jumps an hour either way: no clock of ours runs out, and none stands still', async () => {
   const real = Date.now;
   onTestFinished(() => {

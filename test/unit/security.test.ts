@@ -56,6 +56,8 @@ function constantIn(source: string, name: string): number {
 
 test('the limits and timeouts of a pool: all of them, with their defaults', () => {
   const { connections, limits, timeouts, lookupTtlMs } = resolvePoolOptions({});
+  const { reuse, ...limitsOnly } = connections;
+  expect(reuse).toBe(true);
   expect(limits).toBe(DEFAULT_LIMITS);
   expect(timeouts).toBe(DEFAULT_TIMEOUTS);
   const hardLimit = execFileSync('sh', ['-c', 'ulimit -Hn'], { encoding: 'utf8' }).trim();
@@ -65,7 +67,7 @@ test('the limits and timeouts of a pool: all of them, with their defaults', () =
   expect(named).toEqual({
     ...prefixed('limits', limits),
     ...prefixed('timeouts', timeouts),
-    ...prefixed('connections', connections),
+    ...prefixed('connections', limitsOnly),
     'dns.ttlMs': lookupTtlMs,
   });
 });

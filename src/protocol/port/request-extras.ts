@@ -2,6 +2,7 @@
 
 import { invalidArgument } from '../errors.ts';
 import { describe } from '../options.ts';
+import type { PaceLimits } from '../pace-options.ts';
 import { type RouteOptions, resolveRouteOptions } from '../route-options.ts';
 
 /** Only what is set is there. */
@@ -14,6 +15,7 @@ export interface RequestExtras {
   readonly idempotent?: boolean;
   /** Where it connects to, when not to its origin. */
   readonly route?: OwnRoute;
+  readonly pace?: PaceLimits;
 }
 
 /** The options of a route that a single request of a pool may have. */
@@ -21,12 +23,12 @@ export type OwnRoute = Pick<RouteOptions, 'unixPath' | 'connectTo'>;
 
 export const OWN_ROUTE_NAMES = ['unixPath', 'connectTo'] as const;
 
-export const EXTRAS_NAMES = ['freshConnect', 'forbidReuse', 'idempotent'] as const;
+export const FLAG_NAMES = ['freshConnect', 'forbidReuse', 'idempotent'] as const;
 
 /** Of the options of a request. null: none. Throws TransferError INVALID_ARGUMENT that names the option. */
-export function resolveExtras(options: { [name in (typeof EXTRAS_NAMES)[number]]?: unknown }): RequestExtras | null {
-  let extras: Partial<Record<(typeof EXTRAS_NAMES)[number], boolean>> | null = null;
-  for (const name of EXTRAS_NAMES) {
+export function resolveExtras(options: { [name in (typeof FLAG_NAMES)[number]]?: unknown }): RequestExtras | null {
+  let extras: Partial<Record<(typeof FLAG_NAMES)[number], boolean>> | null = null;
+  for (const name of FLAG_NAMES) {
     const value = options[name];
     if (value === undefined) continue;
     if (typeof value !== 'boolean') {
@@ -43,6 +45,11 @@ export function withOwnRoute(extras: RequestExtras | null, route: OwnRoute): Req
   if (Object.keys(route).length === 0) return extras;
   resolveRouteOptions(route);
   return { ...extras, route };
+}
+
+/** `pace`: as resolved. */
+export function withPace(extras: RequestExtras | null, pace: PaceLimits | null): RequestExtras | null {
+  return pace === null ? extras : { ...extras, pace };
 }
 
 /** '' when there are none. */

@@ -10,6 +10,7 @@ export {
 } from '../../protocol/errors.ts';
 export type { LookupAddress, LookupDone, LookupFunction } from '../../protocol/lookup-function.ts';
 export type { Limits, Timeouts } from '../../protocol/options.ts';
+export type { PaceOptions } from '../../protocol/pace-options.ts';
 export type { IpFamily, KeepAlive, RouteOptions } from '../../protocol/route-options.ts';
 export type { StaticAddressesGiven } from '../../protocol/static-addresses.ts';
 export { EVENT_ERR, EVENT_IN, EVENT_OUT, type Socket } from '../io/io.ts';
@@ -19,7 +20,6 @@ export { EpollDriver } from './epoll-driver.ts';
 export { type Message, Multi, type MultiStats } from './multi.ts';
 export type { ClearOptions, MultiOptionName, MultiOptions, SocketCallback, TimerCallback } from './multi-options.ts';
 export type { Notification, NotifyCallback } from './notices.ts';
-export type { PaceOptions } from './pace.ts';
 export type { CloseSocketHook, OpenSocketHook, SocketAddress, SocketPurpose } from './socket-hooks.ts';
 export { WATCH_IN, WATCH_INOUT, WATCH_OUT, WATCH_REMOVE } from './socket-table.ts';
 export {

@@ -17,9 +17,9 @@ import {
   type Timeouts,
 } from '../../protocol/options.ts';
 import { originOf, targetOf } from '../../protocol/origin.ts';
-import { type RequestExtras, resolveExtras } from '../../protocol/port/request-extras.ts';
+import { PACE_OPTION_NAMES, type PaceOptions, resolvePaceOptions } from '../../protocol/pace-options.ts';
+import { type RequestExtras, resolveExtras, withPace } from '../../protocol/port/request-extras.ts';
 import { ROUTE_OPTION_NAMES, type RouteOptions, resolveRouteOptions } from '../../protocol/route-options.ts';
-import { PACE_OPTION_NAMES, type PaceOptions } from './pace.ts';
 import { type Route, routeOf } from './route.ts';
 import type { CloseSocketHook, OpenSocketHook } from './socket-hooks.ts';
 import type { Transfer } from './transfer.ts';
@@ -125,7 +125,7 @@ export function prepareRequest(options: TransferOptions): PreparedRequest {
     upload,
     timeouts: completeTimeouts(options.timeouts, DEFAULT_TIMEOUTS),
     limits: completeLimits(options.limits, DEFAULT_LIMITS),
-    extras: resolveExtras(options),
+    extras: withPace(resolveExtras(options), resolvePaceOptions(options)),
   };
 }
 

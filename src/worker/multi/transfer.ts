@@ -161,7 +161,7 @@ export class Transfer {
     this.freshConnect = extras?.freshConnect === true;
     this.forbidReuse = extras?.forbidReuse === true;
     this.idempotent = extras?.idempotent ?? null;
-    this.pace = given === null ? null : paceOf(this, given);
+    this.pace = extras?.pace === undefined ? null : paceOf(this, extras.pace);
     if (given === null) return;
     this.socketHooks = socketHooksOf(given);
     this.onHead = checkCallback('onHead', given.onHead);
