@@ -2,6 +2,22 @@
  * Deadlines in order: a 4-ary heap of nodes, one node per owner, that knows each node's place so that cancelling is
  * O(log n) and a node set to the latest deadline (the common case: every request gets the same timeout) is O(1).
  * Does not read a clock and calls nobody: the multi takes what is due.
+ *
+ * Chosen by `npm run bench -- --only timers`, at 1,000, 10,000 and 100,000 timers; CPU ns per timer set and ended, medians of 5 on
+ * Node 20, other work running:
+ *
+ *                         set and cancel        set and fire          mixed
+ *   4-ary heap            41    48     136      119   180   327       48    85   231
+ *   splay tree (libcurl)  85   168     213       96   113   309      140   211   375
+ *   lanes, then heap      59    74     155       80   147   343       84   119   232
+ *   timing wheel         202   374  14,412      830   773   923      295   334   297
+ *
+ * Nearly all timers are cancelled: there the heap wins at every size, because most nodes are near its leaves. (A wheel is quick
+ * only where deadlines are rounded; it must look for the exact nearest one. Lanes are rings of equal timeouts.)
+ *
+ * Of a transfer's five clocks only the nearest is here (rule 29): each state sets the one node anew. At 100,000 transfers at once
+ * that adds 0.74 us to each; five nodes each would add 0.44, since a node that moves is dearer than one that is set and
+ * cancelled in order, but five times the memory. The bound is 2 us.
  */
 
 const ARITY_SHIFT = 2;
