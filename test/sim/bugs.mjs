@@ -11,7 +11,7 @@ export const BUGS = [
     name: 'an event that is not true ends a connect under way',
     file: 'src/worker/multi/dial.ts',
     from: 'if (result === -EINPROGRESS || this.#ended) return;',
-    to: 'if (this.#ended) return;',
+    to: 'if (result === -EINPROGRESS - 1 || this.#ended) return;',
   },
   {
     name: 'the clocks of a completed transfer run on',

@@ -95,6 +95,11 @@ export class Line {
   current: Exchange | null = null;
   /** No transfer has tried to write since the last one ended. */
   isIdle = true;
+  restsMs = 0;
+  /** When the present transfer first tried to write. */
+  takenMs = 0;
+  /** When a write was first tried: it has lived since then, or since a little before. */
+  connectedMs = 0;
   /** Why no byte may be written any more; '': it may. */
   unfit = '';
   /** The peer sent bytes that no request asked for: what is read is not worth checking. */
@@ -142,6 +147,8 @@ export class Exchange {
   /** It is larger than the transfer's limits. */
   tooLarge = false;
   keepsAlive = true;
+  /** Its Keep-Alive: timeout, in seconds; -1: it has none. */
+  keepAliveS = -1;
 
   constructor(ordinal: number, line: Line) {
     this.ordinal = ordinal;
@@ -153,6 +160,7 @@ export class Exchange {
 const IDEMPOTENT: ReadonlySet<string> = new Set(['GET', 'HEAD', 'PUT', 'DELETE', 'OPTIONS']);
 /** Sockets that one dial opens at a time (RFC 8305). */
 const RACERS_MAX = 6;
+const NEVER = Number.POSITIVE_INFINITY;
 /** The clock's fractions are doubles. */
 const EPSILON_MS = 1e-6;
 
@@ -268,7 +276,10 @@ export class Ledger implements Watcher {
   }
 
   writing(socket: SimulatedSocket): void {
-    (socket.data as Line).isIdle = false;
+    const line = socket.data as Line;
+    if (line.isIdle) line.takenMs = this.network.clock.nowMs;
+    line.isIdle = false;
+    if (line.connectedMs === 0) line.connectedMs = this.network.clock.nowMs;
   }
 
   wrote(socket: SimulatedSocket, bytes: Uint8Array): void {
@@ -280,13 +291,38 @@ export class Ledger implements Watcher {
         'rule-61',
         () => `a request was written to a busy connection, ${socket.descriptor}`,
       );
-      if (line.exchanges.length === 0) this.#lineUsed(line);
+      const before = line.exchanges.at(-1);
+      if (before === undefined) this.#lineUsed(line);
+      else this.#checkReuse(line, before);
       const exchange = new Exchange(this.exchanges.length, line);
       this.exchanges.push(exchange);
       line.exchanges.push(exchange);
       line.current = exchange;
     }
     line.reader.feed(bytes);
+  }
+
+  /** What a connection that has served must not have been through (RFC 9112 §9.2, rules 62 and 65). */
+  #checkReuse(line: Line, before: Exchange): void {
+    const { socket } = line;
+    const { idleMs = NEVER, lifetimeMs = NEVER } = this.#scenario.multi;
+    const restedMs = line.takenMs - line.restsMs - EPSILON_MS;
+    const aliveMs = line.takenMs - line.connectedMs - EPSILON_MS;
+    this.require(
+      !before.finished || socket.readBytes <= before.endOffset,
+      'unfit',
+      () => `socket ${socket.descriptor} is used again though more than response ${before.ordinal} was read`,
+    );
+    this.require(restedMs < idleMs, 'rule-62', () => `socket ${socket.descriptor} is used again after ${restedMs} ms`);
+    this.require(aliveMs < lifetimeMs, 'rule-62', () => `socket ${socket.descriptor} is used again at ${aliveMs} ms`);
+    if (line.poisoned || before.keepAliveS < 0) return;
+    // Honoured less one second.
+    const keptMs = before.keepAliveS * 1000 - 1000;
+    this.require(
+      restedMs < keptMs,
+      'keep-alive',
+      () => `socket ${socket.descriptor} is used again after ${restedMs} ms, timeout ${before.keepAliveS} s`,
+    );
   }
 
   closed(socket: SimulatedSocket): void {
@@ -321,6 +357,12 @@ export class Ledger implements Watcher {
     );
     this.require(head.includes(`\r\nhost: ${key}\r\n`), 'request', () => `no host: ${key} in ${JSON.stringify(head)}`);
     this.#checkRepetition(run, exchange);
+    const { freshConnect = false } = client.options;
+    this.require(
+      !freshConnect || !exchange.reusesLine,
+      'rule-65',
+      () => `client ${client.number} must have a fresh connection`,
+    );
     exchange.run = run;
     run.exchanges.push(exchange);
     if (exchange.reusesLine) this.note('connection reused');
@@ -421,6 +463,7 @@ export class Ledger implements Watcher {
     if (line.current !== exchange) return;
     line.current = null;
     line.isIdle = true;
+    line.restsMs = this.network.clock.nowMs;
   }
 
   message(transfer: Transfer, error: TransferError | null): void {

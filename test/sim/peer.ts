@@ -256,7 +256,10 @@ class HttpPeer implements Peer {
     if (says !== '') head += `Connection: ${says}\r\n`;
     if (framing === 'length') head += `Content-Length: ${length}\r\n`;
     if (framing === 'chunked') head += 'Transfer-Encoding: chunked\r\n';
-    if (world.happens('keepAliveTimeout')) head += `Keep-Alive: timeout=${random.between(0, 4)}\r\n`;
+    if (world.happens('keepAliveTimeout')) {
+      exchange.keepAliveS = random.between(0, 4);
+      head += `Keep-Alive: timeout=${exchange.keepAliveS}\r\n`;
+    }
     if (tooLarge && !bodyIsLimited) head += `x-filler: ${'f'.repeat(TOO_LARGE_HEAD_BYTES)}\r\n`;
     head += '\r\n';
     const hasBody = !isHead && framing !== 'none';
@@ -319,22 +322,25 @@ class HttpPeer implements Peer {
       this.#hangUp(world.random.chance(0.3));
       return;
     }
-    this.#rest();
+    this.#rest(exchange.keepAliveS);
   }
 
   /** What it does to a connection on which no request comes. */
-  #rest(): void {
+  #rest(keepAliveS: number): void {
     const world = this.#world;
     const { random } = world;
     const requests = this.#requests;
+    const at = (ms: number, act: () => void): void =>
+      world.clock.after(ms, () => {
+        if (!this.#gone && this.#requests === requests && this.#requestWhole) act();
+      });
     const whenIdle = (act: () => void): void => {
       const ms = random.chance(0.7)
         ? random.fraction() * 3 * (world.scenario.latencyMs + 1)
         : random.between(10, 1_500);
-      world.clock.after(ms, () => {
-        if (!this.#gone && this.#requests === requests && this.#requestWhole) act();
-      });
+      at(ms, act);
     };
+    if (keepAliveS >= 0) at(keepAliveS * 1000, () => this.#hangUp(false));
     if (world.happens('idleClose')) whenIdle(() => this.#hangUp(false));
     else if (world.happens('idleReset')) whenIdle(() => this.#hangUp(true));
     else if (world.happens('idleStray')) whenIdle(() => this.#stray());
