@@ -78,6 +78,19 @@ describe('contract/rule-57 hostile/151', () => {
     for (const filler of hole.fillers) filler.destroy();
   });
 
+  test('the only racer fails: the next starts at once', async () => {
+    const server = await serve();
+    const detour = new Detour({ '192.0.2.1': SILENT, '192.0.2.2': server.port });
+    const rig = rigOf(detour, ['192.0.2.1', '192.0.2.2'], { happyEyeballsMs: 5_000 });
+    const got = get({ url: 'http://two.test/' });
+    rig.multi.add(got.transfer);
+    await rig.until(() => detour.attempts.length === 1);
+    detour.silence = -ETIMEDOUT;
+    const began = performance.now();
+    expect(await rig.end(got.transfer)).toBeNull();
+    expect(performance.now() - began).toBeLessThan(2_000);
+  });
+
   test('both fail, one at once and one at its clock: the clock speaks; nothing is left', async () => {
     const [dead, hole] = [await deadPort(), await fullListener('::1')];
     const detour = new Detour({ '2001:db8::1': hole.port, '192.0.2.1': dead });
