@@ -218,7 +218,7 @@ export class Shard {
     return route;
   }
 
-  /** The main thread no longer wants it; it hears nothing more of it. */
+  /** The main thread no longer wants it; it hears nothing more of it. Where little is left of its body the connection is kept. */
   #abort(id: number): void {
     const transfer = this.#transfers.get(id);
     this.#forwarder.forget(id);
@@ -227,7 +227,8 @@ export class Shard {
       return;
     }
     this.#aborted++;
-    this.#forget(transfer);
+    this.#transfers.delete(id);
+    this.#multi.discard(transfer);
   }
 
   /** A bad frame of a known transfer fails it; of an unknown one it is counted. */
