@@ -251,19 +251,37 @@ describe('72: an early 413, then RST, while uploading', () => {
 });
 
 describe('73 and 74: bodies that nobody reads', () => {
-  test.each([10, 100_000, 5_000_000])('73: a body of %i bytes that is cancelled halfway', async (size) => {
+  test('73: a long rest closes at once, a short one that does not come within a second', async () => {
     const pool = poolFor();
-    const peer = await rawPeer(
-      [request(), send(`HTTP/1.1 200 OK\r\nContent-Length: ${size}\r\n\r\n`, 'x'.repeat(size / 2))],
-      serve(send(answer('next'))),
-    );
-    const response = await pool.fetch(peer.url);
-    await response.body?.cancel();
-    // Draining what is left would keep the connection; closing it keeps nobody waiting.
-    await peer.gone(0);
-    expect(await (await pool.fetch(peer.url)).text()).toBe('next');
-    await checkStats(pool, { aborted: 1, completed: 1, inFlight: 0 });
+    for (const [size, least, most] of [
+      [200_000, 0, 900],
+      [1_000, 900, 8_000],
+    ] as const) {
+      const peer = await rawPeer([request(), send(`HTTP/1.1 200 OK\r\nContent-Length: ${size}\r\n\r\nabc`)]);
+      const response = await pool.fetch(peer.url);
+      const began = performance.now();
+      await response.body?.cancel();
+      await peer.gone(0);
+      expect(performance.now() - began).toBeGreaterThanOrEqual(least);
+      expect(performance.now() - began).toBeLessThan(most);
+    }
   });
+
+  test.each([10, 100_000, 5_000_000])(
+    '73: a body of %i bytes that is cancelled halfway, and stays there',
+    async (size) => {
+      const pool = poolFor();
+      const peer = await rawPeer(
+        [request(), send(`HTTP/1.1 200 OK\r\nContent-Length: ${size}\r\n\r\n`, 'x'.repeat(size / 2))],
+        serve(send(answer('next'))),
+      );
+      const response = await pool.fetch(peer.url);
+      await response.body?.cancel();
+      await peer.gone(0);
+      expect(await (await pool.fetch(peer.url)).text()).toBe('next');
+      await checkStats(pool, { aborted: 1, completed: 1, inFlight: 0 });
+    },
+  );
 
   test('74: a response that is garbage gives its connection back, and is counted', async () => {
     setFlagsFromString('--expose-gc');
@@ -289,7 +307,46 @@ describe('73 and 74: bodies that nobody reads', () => {
     expect(warnings.filter((text) => text.includes('before its body was read'))).toHaveLength(1);
     await checkStats(pool, { aborted: 3, inFlight: 0 });
   });
+
+  // After 74: the warning comes once per process.
+  const ways = ['cancel', 'abort', 'garbage'] as const;
+  test.each(ways)('73: a body given up by %s, whose short rest comes: kept, and nobody gets the rest', async (way) => {
+    const pool = poolFor();
+    const asked = deferred();
+    const peer = await rawPeer([
+      request(),
+      send('HTTP/1.1 200 OK\r\nContent-Length: 60000\r\n\r\n', 'x'.repeat(3)),
+      gate(asked.promise),
+      send('poison'.repeat(9_999), 'xyz'),
+      ...serve(send(answer('next'))),
+    ]);
+    await giveUp(pool, peer.url, way);
+    await eventually(async () => (await pool.stats()).shards[0]?.aborted === 1, 'the shard hears of it');
+    asked.resolve();
+    await eventually(async () => (await pool.stats()).shards[0]?.idle === 1, 'the connection is idle');
+    const next = await pool.fetch(peer.url);
+    expect([await next.text(), next.connection.reused]).toEqual(['next', true]);
+    await checkStats(pool, { aborted: 1, completed: 1, inFlight: 0 });
+  });
 });
+
+async function giveUp(pool: Pool, url: string, way: 'cancel' | 'abort' | 'garbage'): Promise<void> {
+  const controller = new AbortController();
+  if (way === 'garbage') {
+    setFlagsFromString('--expose-gc');
+    const collect = runInNewContext('gc') as () => void;
+    const { unreadBodies } = await pool.stats();
+    await forget(pool, url);
+    await eventually(async () => {
+      collect();
+      return (await pool.stats()).unreadBodies === unreadBodies + 1;
+    }, 'the unread body is counted');
+    return;
+  }
+  const response = await pool.fetch(url, { signal: controller.signal });
+  if (way === 'cancel') await response.body?.cancel();
+  else controller.abort();
+}
 
 /** In a function of its own, so that no frame holds the response. */
 async function forget(pool: Pool, url: string): Promise<void> {
