@@ -64,7 +64,11 @@ export class DescriptorShortage implements TimerOwner {
   /** First come, first served, up to the first that finds none again. */
   #tryAgain(): void {
     for (const dial of this.#waiting) {
-      dial.proceed();
+      try {
+        dial.proceed();
+      } catch (error) {
+        this.#multi.engineFault(dial.transfer, error);
+      }
       if (this.#waiting.has(dial)) return;
     }
   }

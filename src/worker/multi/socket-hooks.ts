@@ -23,7 +23,8 @@ export interface SocketAddress {
 
 /**
  * Makes the socket for a connection: a descriptor, `{ socket, connected: true }` when it is connected already, nothing for the
- * engine to make it, or -1 to refuse (that address fails, rule 54). Called once per address tried. The socket is then the engine's.
+ * engine to make it, or -1 to refuse (that address fails, rule 54). Called once per attempt at an address. The socket is then the
+ * engine's, and its connection one of its origin's like any other. A throw fails the transfer.
  */
 export type OpenSocketHook = (
   purpose: SocketPurpose,

@@ -60,6 +60,8 @@ export class SocketOpener {
       failure = opened;
       // Another local address helps only where this one was at fault.
       if (opened.errno !== 'EADDRNOTAVAIL' && opened.errno !== 'EADDRINUSE') return opened;
+      // A hook has removed the transfer: it is asked no more.
+      if (transfer.state !== 'dialing') return opened;
     }
     return failure ?? noLocalOfFamily(route, target);
   }
@@ -76,7 +78,9 @@ export class SocketOpener {
     const socket = made === null || made.socket === UNMADE ? io.open(target.family) : this.#adopt(made.socket);
     if (typeof socket !== 'number') return socket;
     if (socket < 0) return openFailed(target, socket);
-    const failure = this.#prepare(route, target, local, turn, socket, made?.connected === true);
+    // A socket of the application's has no options that `open` gave it.
+    if (target.family !== 1) setTcpOptions(io, route, socket, made !== null && made.socket !== UNMADE);
+    const failure = made?.connected === true ? null : this.#connect(route, target, local, turn, socket);
     if (failure === null) return socket;
     const thrown = closeSocket(io, socket, socketHooks?.closeSocket ?? null);
     return thrown === null ? failure : closeThrew(thrown.error);
@@ -92,17 +96,8 @@ export class SocketOpener {
   }
 
   /** Null: connected or connecting. */
-  #prepare(
-    route: Route,
-    target: SocketAddress,
-    local: string,
-    turn: number,
-    socket: Socket,
-    connected: boolean,
-  ): TransferError | null {
+  #connect(route: Route, target: SocketAddress, local: string, turn: number, socket: Socket): TransferError | null {
     const { io, now } = this.#multi;
-    if (target.family !== 1) setTcpOptions(io, route, socket);
-    if (connected) return null;
     const bound = bind(io, route, target.family, local, turn, socket);
     if (bound !== 0) return bindFailed(target, local, route, bound);
     const result = io.connect(socket, target.family, target.address, target.port);
@@ -128,9 +123,9 @@ function localsFor(route: Route, target: SocketAddress): readonly string[] {
 }
 
 /** Failing to is no failure: a socket of the application's may be of another kind (libcurl only notes it, too). */
-function setTcpOptions(io: Io, route: Route, socket: Socket): void {
+function setTcpOptions(io: Io, route: Route, socket: Socket, foreign: boolean): void {
   const { noDelay, keepAlive } = route;
-  if (noDelay && keepAlive === null) return; // as `open` leaves it
+  if (noDelay && keepAlive === null && !foreign) return; // as `open` leaves it
   const { idleMs, intervalMs, probes }: KeepAlive = keepAlive ?? { idleMs: 0, intervalMs: 0, probes: 0 };
   io.setTcpOptions(socket, noDelay, secondsOf(idleMs), secondsOf(intervalMs), probes);
 }

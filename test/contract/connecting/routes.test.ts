@@ -4,6 +4,7 @@ import { execFileSync } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { nativeIo } from '../../../src/worker/io/native-io.ts';
 import { Transfer, type TransferOptions } from '../../../src/worker/multi/index.ts';
@@ -185,8 +186,14 @@ describe('hostile/148 no port is left', () => {
     expect(asked.length).toBeLessThanOrEqual(5);
     spent.clear();
     await expect.poll(async () => (await rig.fetch({ url: server.url })).body, { timeout: 3_000 }).toBe('ok');
-    // Forgotten: the next shortage begins anew.
-    expect((await rig.fetch({ url: server.url, forbidReuse: true })).body).toBe('ok');
+    // Forgotten: the next shortage begins anew, with 50 ms.
+    spent.add('');
+    asked.length = 0;
+    const fail = () => rig.fetch({ url: server.url, freshConnect: true, forbidReuse: true });
+    expect((await fail()).error?.errno).toBe('EADDRNOTAVAIL');
+    await delay(60);
+    await fail();
+    expect(asked.length).toBe(2);
   });
 
   test('another local address helps at once, and the spent one is passed over', async () => {
@@ -253,6 +260,11 @@ describe('TCP options', () => {
     [{ keepAlive: { idleMs: 1_500, intervalMs: 100, probes: 3 } }, [[true, 2, 1, 3, 0]]],
   ])('%j', async (options, wanted) => {
     expect(await calls(options)).toEqual(wanted);
+  });
+
+  test('a socket of the application gets them too, the default ones included', async () => {
+    const openSocket = () => nativeIo().open(4);
+    expect(await calls({ openSocket })).toEqual([[true, 0, 0, 0, 0]]);
   });
 
   test.skipIf(noSs)('the kernel has them', async () => {

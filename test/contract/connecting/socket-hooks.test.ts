@@ -247,6 +247,24 @@ describe('hooks that misbehave fail their transfer alone', () => {
     expect((await rig.fetch({ url: server.url })).transfer.info.reused).toBe(true);
   });
 
+  test('after removing its transfer it is asked no more, whatever could still be tried', async () => {
+    let asked = 0;
+    const rig = new Rig({ resolve: { 'a.test:80': ['127.0.0.1', '127.0.0.2'] } });
+    const got = get({
+      url: 'http://a.test/',
+      // Neither is an address of this machine.
+      localAddress: ['192.0.2.1', '192.0.2.2'],
+      openSocket: () => {
+        asked++;
+        rig.multi.remove(got.transfer);
+      },
+    });
+    rig.multi.add(got.transfer);
+    rig.step();
+    expect(asked).toBe(1);
+    expect(rig.multi.stats()).toMatchObject({ current: 0, connections: 0 });
+  });
+
   test('removing the transfer inside it closes what it answers', async () => {
     const server = await serve();
     const rig = new Rig();
