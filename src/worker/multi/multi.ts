@@ -63,6 +63,8 @@ export interface MultiStats {
   readonly pending: number;
   /** Completed and not removed. */
   readonly done: number;
+  /** Messages that were not read yet (what curl_multi_info_read tells as `msgs_in_queue`). */
+  readonly unread: number;
   readonly connections: number;
   readonly idle: number;
   /** Connections ever opened. */
@@ -344,6 +346,7 @@ export class Multi {
       running: this.#running - this.cache.queuedCount,
       pending: this.cache.queuedCount,
       done: this.#doneCount,
+      unread: this.#completions.unread,
       connections: this.cache.openCount,
       idle: this.cache.idleCount,
       opened: this.placer.opened,
