@@ -6,8 +6,10 @@
  * What counts is user time at 10,000 against 64. Which clock tells it: the kernel knows a process's CPU time to the nanosecond,
  * but how much of it was user time only by where its tick (250 a second, usually) found the process. Over a window of 1.5 s
  * that is off by a tenth either way, and perf's samples at 4 kHz gave the same shares within that; so ratios are taken of sums
- * over all rounds, and more rounds make them better. A mostly idle process (64 in flight, late answers) is found by few
- * ticks: its split means little, its sum holds.
+ * over all rounds, and more rounds make them better.
+ *
+ * With late answers and 64 in flight a hundred requests come a second, each alone: what they cost is waking up, and code
+ * that is hardly compiled yet. That row says what an idle process costs, not what a request does.
  */
 
 import type { Load, Measurement, Window } from './clients/client.ts';

@@ -79,14 +79,13 @@ export class SocketTable {
    * `events`: triples as in `Multi.actions`; offsets [start, end) in it.
    */
   prefetch(events: Int32Array, start: number, end: number): void {
-    const entries = this.#entries;
     let sum = 0;
     // Three passes, because each finds its objects through the one before.
-    for (let index = start; index < end; index += 3) sum += entries[events[index] as number]?.wanted ?? 0;
+    for (let index = start; index < end; index += 3) sum += this.#entryAt(events, index)?.wanted ?? 0;
     for (let index = start; index < end; index += 3) {
-      if (entries[events[index] as number]?.owner.transfer === null) sum++;
+      if (this.#entryAt(events, index)?.owner.transfer === null) sum++;
     }
-    for (let index = start; index < end; index += 3) sum += entries[events[index] as number]?.owner.prefetch?.() ?? 0;
+    for (let index = start; index < end; index += 3) sum += this.#entryAt(events, index)?.owner.prefetch?.() ?? 0;
     this.#prefetched = (this.#prefetched + sum) & 0xff;
   }
 
@@ -142,6 +141,12 @@ export class SocketTable {
       entry.told = WATCH_NONE;
       this.#note(entry);
     }
+  }
+
+  #entryAt(events: Int32Array, index: number): SocketEntry | undefined {
+    const socket = events[index] as number;
+    // A negative index would be looked for among the array's named properties, and make every look-up slow from then on.
+    return socket < 0 ? undefined : this.#entries[socket];
   }
 
   *[Symbol.iterator](): Generator<SocketEntry> {

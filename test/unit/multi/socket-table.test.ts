@@ -48,3 +48,21 @@ test('a callback installed late is told everything again', () => {
   expect(a.told).toBe(WATCH_NONE);
   expect(table.takeChanged()).toEqual([a, b]);
 });
+
+test('prefetch asks the owners of the sockets between its offsets, and passes over what is no socket of the table', () => {
+  const table = new SocketTable();
+  const asked: number[] = [];
+  for (const socket of [3, 4, 5, 6]) {
+    table.add(socket, {
+      ...owner,
+      prefetch: () => {
+        asked.push(socket);
+        return 1;
+      },
+    });
+  }
+  table.add(7, owner);
+  const events = Int32Array.from([3, 1, 0, 4, 1, 0, -1, 1, 0, 999, 1, 0, 7, 1, 0, 5, 1, 0, 6, 1, 0]);
+  table.prefetch(events, 3, 18);
+  expect(asked).toEqual([4, 5]);
+});
