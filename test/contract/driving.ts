@@ -20,9 +20,7 @@ import {
   WATCH_REMOVE,
 } from '../../src/worker/multi/index.ts';
 import { randomOf } from '../unit/random.ts';
-
-export const DRIVING_STYLES = ['hand', 'epoll', 'uv', 'perform', 'chaos'] as const;
-export type DrivingStyle = (typeof DRIVING_STYLES)[number];
+import { DRIVING_STYLES, type DrivingStyle } from './driving-styles.ts';
 
 export interface Driving {
   /** What the socket callback was told. */
@@ -70,6 +68,7 @@ class ByDriver implements Driving {
   /** How many have begun and not ended: open above 0. */
   #open = 0;
   #lateTimer = false;
+  readonly #lateEvents = new Map<number, number>();
   #thrown: { error: unknown } | null = null;
 
   constructor(multi: Multi, make: (driven: Driven) => Driver) {
@@ -81,7 +80,12 @@ class ByDriver implements Driving {
       timerFunction: (callback) => {
         this.#onTimer = callback;
       },
-      actions: (events, count, first) => this.#drive(() => multi.actions(events, count, first)),
+      actions: (events, count, first = 0, more) => {
+        for (let at = first * 3, end = at + count * 3; this.#open === 0 && at < end; at += 3) {
+          this.#lateEvents.set(events[at] as number, events[at + 1] as number);
+        }
+        return this.#drive(() => multi.actions(events, count, first, more));
+      },
       timeout: () => {
         if (this.#open === 0) this.#lateTimer = true;
         return this.#drive(() => multi.timeout());
@@ -121,6 +125,11 @@ class ByDriver implements Driving {
 
   step(): void {
     this.#open++;
+    if (this.#lateEvents.size > 0) {
+      const late = Int32Array.from([...this.#lateEvents].flatMap(([socket, events]) => [socket, events, 0]));
+      this.#lateEvents.clear();
+      this.#drive(() => this.#multi.actions(late, late.length / 3));
+    }
     if (this.#lateTimer) {
       this.#lateTimer = false;
       this.#drive(() => this.#multi.timeout());

@@ -21,7 +21,8 @@ import {
   type TransferOptions,
   WATCH_REMOVE,
 } from '../../src/worker/multi/index.ts';
-import { type Driving, type DrivingStyle, drivingStyle, openDriving } from './driving.ts';
+import { type Driving, drivingStyle, openDriving } from './driving.ts';
+import type { DrivingStyle } from './driving-styles.ts';
 
 export interface SocketCall {
   readonly kind: 'socket';

@@ -5,7 +5,7 @@ import http from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { Transfer, type TransferOptions } from '../../../src/worker/multi/index.ts';
-import { DRIVING_STYLES } from '../driving.ts';
+import { DRIVING_STYLES } from '../driving-styles.ts';
 import { get, Rig, type RigOptions, type ServerConnection, serve } from '../rig.ts';
 
 const LARGE_BYTES = 8 * 2 ** 20;
