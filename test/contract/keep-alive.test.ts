@@ -18,10 +18,11 @@ describe("contract/rule-62 (amended) a server's Keep-Alive: timeout=N is honoure
   test('N seconds: closed by the timer after N - 1, not before', async () => {
     const server = await telling('Keep-Alive: timeout=2\r\n');
     const rig = new Rig();
-    await rig.fetch({ url: server.url });
+    // Its rest begins after this, and the timer is never early.
     const began = performance.now();
+    await rig.fetch({ url: server.url });
     await rig.until(() => rig.multi.stats().idle === 0);
-    expect(performance.now() - began).toBeGreaterThan(980);
+    expect(performance.now() - began).toBeGreaterThan(999);
     expect(performance.now() - began).toBeLessThan(1_900);
     await rig.until(() => server.open === 0);
     expect(rig.multi.stats().connections).toBe(0);
@@ -113,7 +114,9 @@ describe("contract/rule-62 (amended) a server's Keep-Alive: timeout=N is honoure
     const rig = new Rig();
     const began = performance.now();
     let uses = 0;
+    let last = began;
     while (performance.now() - began < 1_600) {
+      last = performance.now();
       await rig.fetch({ url: server.url });
       uses++;
       await rig.drive(5);
@@ -124,7 +127,7 @@ describe("contract/rule-62 (amended) a server's Keep-Alive: timeout=N is honoure
     expect(timers.size).toBeLessThanOrEqual(2);
     expect(uses).toBeGreaterThan(20);
     await rig.until(() => rig.multi.stats().idle === 0);
-    expect(performance.now() - began).toBeGreaterThan(2_500);
+    expect(performance.now() - last).toBeGreaterThan(999);
   });
 
   test('one that is over lies above one that is not: the latter is used, the former closed', async () => {
