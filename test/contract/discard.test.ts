@@ -92,6 +92,7 @@ describe('hostile/73 a short rest is read away, and the connection kept', () => 
     });
     rig.multi.add(got.transfer);
     await rig.until(() => got.transfer.info.state === 'new');
+    expect(rig.multi.stats().connections).toBe(0);
     expect((await rig.fetch({ url: server.url })).error).toBeNull();
     expect(server.connections.length).toBe(2);
   });

@@ -1,4 +1,4 @@
-/** Every state of a transfer × what an application may do to it: remove, discard, pause and unpause, close of the multi (rules 2, 6 to 10, 76). */
+/** Every state of a transfer × what an application may do to it: remove, discard, pause and unpause, untrue events, close of the multi (rules 2, 6 to 10, 32, 76). */
 
 import { describe, expect, test } from 'vitest';
 import { PAUSE, type PauseDirection, type Transfer } from '../../src/worker/multi/index.ts';
@@ -135,6 +135,24 @@ describe.each(STATES)('in state "%s"', (state) => {
       expect(got.body).toBe('abcdef');
     },
   );
+
+  test('contract/rule-32 events that are not true, of every kind, and late ones (rule 33), do no harm', async () => {
+    const { rig, got, transfer, finish } = await bring(state);
+    const sockets = [...rig.watched.keys()];
+    const { ended, body } = got;
+    for (const socket of [...sockets, 1_000_000, -1]) {
+      for (const events of [0, 1, 2, 3, 4, 5, 7, 255]) rig.multi.action(socket, events);
+    }
+    expect(transfer.error).toBeNull();
+    // Nothing was taken twice, and nothing that is held back came.
+    if (state !== 'runnable' && state !== 'dialing: connect') expect(got).toMatchObject({ ended, body });
+    finish();
+    transfer.unpause('both');
+    await rig.until(() => got.ended === 1);
+    expect(got.body).toBe('abcdef');
+    for (const socket of sockets) rig.multi.action(socket, 7);
+    expect(transfer.error).toBeNull();
+  });
 
   test('contract/rule-10 close of the multi first: each transfer is free for another', async () => {
     const { rig, got, transfer, finish } = await bring(state);
