@@ -1,0 +1,93 @@
+/** The programs of examples/ as a reader would run them. */
+
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import http from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import { expect, onTestFinished, test } from 'vitest';
+
+/** Answers `/n` with n bytes. */
+async function server(): Promise<string> {
+  const listener = http.createServer((request, response) => response.end('x'.repeat(Number(request.url?.slice(1)))));
+  listener.listen(0, '127.0.0.1');
+  await once(listener, 'listening');
+  onTestFinished(() => {
+    listener.closeAllConnections();
+    listener.close();
+  });
+  return `http://127.0.0.1:${(listener.address() as AddressInfo).port}`;
+}
+
+interface Run {
+  readonly child: ChildProcess;
+  out(): string;
+  readonly ended: Promise<unknown>;
+}
+
+function run(example: string, ...values: string[]): Run {
+  const file = fileURLToPath(new URL(`../../examples/${example}.mjs`, import.meta.url));
+  const child = spawn(process.execPath, [file, ...values], { stdio: ['ignore', 'pipe', 'pipe'] });
+  let out = '';
+  for (const stream of [child.stdout, child.stderr]) {
+    stream.on('data', (chunk) => {
+      out += chunk;
+    });
+  }
+  onTestFinished(() => void child.kill('SIGKILL'));
+  return { child, out: () => out, ended: once(child, 'close').then(([code]) => code) };
+}
+
+async function until(wanted: () => boolean, program: Run): Promise<void> {
+  for (const end = performance.now() + 10_000; !wanted(); await delay(10)) {
+    if (performance.now() > end) throw new Error(`it did not come; the program said: ${program.out()}`);
+  }
+}
+
+test.each(['epoll', 'uv', 'perform'])('%s.mjs transfers what it is told to, and ends', async (example) => {
+  const url = await server();
+  const urls = [1, 200, 100_000].map((bytes) => `${url}/${bytes}`);
+  const program = run(example, ...urls, 'http://127.0.0.1:1/');
+  expect(await program.ended).toBe(0);
+  const lines = program.out().trim().split('\n').sort();
+  expect(lines).toEqual(
+    [
+      ...[1, 200, 100_000].map((bytes) => `${url}/${bytes} 200, ${bytes} bytes`),
+      'http://127.0.0.1:1/ COULDNT_CONNECT',
+    ].sort(),
+  );
+});
+
+test('hiperfifo.mjs transfers what is written to its pipe, by one writer and the next, until it is ended', async () => {
+  const folder = mkdtempSync(path.join(tmpdir(), 'shardfetch-'));
+  onTestFinished(() => rmSync(folder, { recursive: true }));
+  const fifo = path.join(folder, 'urls');
+  const url = await server();
+  const program = run('hiperfifo', '--fifo', fifo, '--per-host', '4');
+  await until(() => program.out().includes('reading'), program);
+  const count = (word: string): number =>
+    program
+      .out()
+      .split('\n')
+      .filter((line) => line.startsWith(word)).length;
+  writeFileSync(fifo, Array.from({ length: 20 }, (_, index) => `${url}/${index}\n`).join(''));
+  await until(() => count('done') === 20, program);
+  writeFileSync(fifo, `no url\n\nhttp://127.0.0.1:1/\n${url}/33\n`);
+  await until(() => count('done') === 22 && count('refused') === 1, program);
+  for (const bytes of [0, 1, 19, 33]) expect(program.out()).toContain(`done ${url}/${bytes}: 200, ${bytes} bytes`);
+  expect(program.out()).toContain('done http://127.0.0.1:1/: COULDNT_CONNECT');
+  program.child.kill('SIGINT');
+  expect(await program.ended).toBe(0);
+  expect(existsSync(fifo)).toBe(false);
+});
+
+test('hiperfifo.mjs --help says how it is used, and makes no pipe', async () => {
+  const program = run('hiperfifo', '--help');
+  expect(await program.ended).toBe(0);
+  expect(program.out()).toMatch(/^usage: .*--fifo/);
+  expect(existsSync('hiper.fifo')).toBe(false);
+});
