@@ -115,6 +115,11 @@ export class Application {
     }
     if (random.chance(habits.spurious)) return this.#deliverSpurious();
     if (random.chance(habits.early)) return this.#timeout();
+    if (random.chance(habits.settings)) {
+      this.#changeSettings();
+      this.#clock.advance(this.#clock.nowMs + 0.1);
+      return true;
+    }
     if (this.#late.length > 0 && random.chance(0.3)) return this.#deliver(this.#late.splice(0));
     const isDue = this.#due <= this.#clock.nowMs;
     if (isDue && (ready.length === 0 || random.chance(0.3))) return this.#timeout();
@@ -302,6 +307,12 @@ export class Application {
       timeouts: this.#rollTimeouts(),
       ...(random.chance(0.1) ? { freshConnect: true } : {}),
       ...(random.chance(0.1) ? { forbidReuse: true } : {}),
+      ...(random.chance(this.#habits.pace) ? { maxReceiveBytesPerSecond: this.#rollRate() } : {}),
+      ...(random.chance(this.#habits.pace) ? { maxSendBytesPerSecond: this.#rollRate() } : {}),
+      ...(random.chance(this.#habits.lowSpeed)
+        ? { lowSpeedBytesPerSecond: random.between(1, 2_000), lowSpeedMs: random.between(1, 300) }
+        : {}),
+      ...(random.chance(this.#habits.localAddresses) ? { localAddress: ['10.99.0.1', '10.99.0.2', 'fd00::99'] } : {}),
       ...(this.#scenario.peers.tooLarge > 0 ? { limits: this.#rollLimits() } : {}),
       ...(random.chance(0.2) ? { headers: { 'X-Padding': 'p'.repeat(random.between(1, 600)) } } : {}),
     };
@@ -327,6 +338,11 @@ export class Application {
       bodyIdleMs: clock(0.3, 400) || 5_000,
       totalMs: clock(0.3, 1_500),
     };
+  }
+
+  /** Fast enough for the longest body within seconds. */
+  #rollRate(): number {
+    return this.#random.between(100, 1_000) + this.#scenario.bodyBytesMax;
   }
 
   #rollLimits(): NonNullable<TransferOptions['limits']> {
@@ -364,7 +380,11 @@ export class Application {
         if (random.chance(this.#habits.starve)) {
           this.#ledger.note('source starves');
           const starved = run;
-          this.#later(random.fraction() * 60, () => client.run === starved && this.#outside('continueUpload', client));
+          this.#later(
+            random.fraction() * 60,
+            () =>
+              client.run === starved && this.#do(`continueUpload ${number}`, () => client.transfer.continueUpload()),
+          );
           return PAUSE;
         }
         if (upload.broken && at >= breaksAt) return this.#breakSource(isAnnounced, upload, at);
@@ -423,9 +443,10 @@ export class Application {
     this.trace?.(
       `${this.#clock.nowMs.toFixed(3)} remove client ${client.number}${this.#inCallback ? ', in a callback' : ''}`,
     );
-    this.#ledger.removed(run);
-    if (this.#inCallback) this.#multi.remove(client.transfer);
-    else this.#call(`remove ${client.number}`, () => this.#multi.remove(client.transfer));
+    const how = this.#random.chance(this.#habits.discard) ? 'discard' : 'remove';
+    this.#ledger.removed(run, how === 'discard');
+    if (this.#inCallback) this.#multi[how](client.transfer);
+    else this.#call(`${how} ${client.number}`, () => this.#multi[how](client.transfer));
     if (client.again === 0 || this.#closed) return;
     client.again--;
     if (this.#random.chance(0.5)) this.#add(client);
@@ -434,29 +455,80 @@ export class Application {
 
   #pause(run: Run): void {
     const { client } = run;
-    if (run.paused || client.transfer.info.state === 'done') return;
-    run.paused = true;
-    this.trace?.(`${this.#clock.nowMs.toFixed(3)} pause client ${client.number}`);
-    this.#ledger.note('paused');
-    this.#later(this.#random.fraction() * this.#random.pick([1, 30, 300]), () => this.#unpause(run));
-    if (this.#inCallback) client.transfer.pause();
-    else this.#outside('pause', client);
+    const random = this.#random;
+    if (run.paused || run.sendPaused || client.transfer.info.state === 'done') return;
+    const direction = random.chance(this.#habits.pauseSending) ? random.pick(['send', 'both'] as const) : 'receive';
+    run.paused = direction !== 'send';
+    run.sendPaused = direction !== 'receive';
+    this.trace?.(`${this.#clock.nowMs.toFixed(3)} pause client ${client.number}, ${direction}`);
+    this.#ledger.note(`paused: ${direction}`);
+    this.#later(random.fraction() * random.pick([1, 30, 300]), () => this.#unpause(run));
+    this.#do(`pause ${client.number}`, () => client.transfer.pause(direction));
   }
 
   #unpause(run: Run): void {
-    if (run.client.run !== run || !run.paused) return;
+    const { client } = run;
+    if (client.run !== run || !(run.paused || run.sendPaused)) return;
+    const direction = run.paused && run.sendPaused ? 'both' : run.paused ? 'receive' : 'send';
     run.paused = false;
-    if (this.#inCallback) run.client.transfer.unpause();
-    else this.#outside('unpause', run.client);
+    run.sendPaused = false;
+    this.#do(`unpause ${client.number}, ${direction}`, () => client.transfer.unpause(direction));
   }
 
-  #outside(method: 'pause' | 'unpause' | 'continueUpload', client: Client): void {
-    this.#call(`${method} ${client.number}`, () => client.transfer[method]());
+  /** What is allowed in callbacks too. */
+  #do(what: string, act: () => void): void {
+    if (!this.#inCallback) {
+      this.#call(what, act);
+      return;
+    }
+    this.trace?.(`  ${what}, in a callback`);
+    act();
+  }
+
+  /** What may be changed at any time. */
+  #changeSettings(): void {
+    const random = this.#random;
+    const { limits, runs } = this.#ledger;
+    switch (random.below(3)) {
+      case 0: {
+        const name = random.pick(['maxConnects', 'maxHostConnections', 'maxTotalConnections', 'queueLength'] as const);
+        const value = random.between(name === 'maxConnects' ? 0 : 1, 6);
+        // 0 is no limit, save for maxConnects.
+        if (name === 'maxConnects' || limits[name] > 0) limits[name] = Math.max(limits[name], value);
+        this.#ledger.note('limit changed');
+        this.#do(`setOption ${name} ${value}`, () => this.#multi.setOption(name, value));
+        return;
+      }
+      case 1: {
+        const what = { connections: random.chance(0.7), dns: random.chance(0.7) };
+        this.#ledger.note('cleared');
+        this.#do('clear', () => this.#multi.clear(what));
+        return;
+      }
+      default: {
+        if (runs.length === 0) return;
+        const run = random.pick(runs);
+        const { client } = run;
+        const totalMs = random.between(1, 2_000);
+        run.clockTurn = this.#ledger.turn;
+        this.#ledger.note('clock changed');
+        this.#do(`setTimeouts ${client.number} ${totalMs}`, () => client.transfer.setTimeouts({ totalMs }));
+      }
+    }
   }
 
   // ── Callbacks ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
   #install(): void {
+    if (this.#habits.notified) {
+      this.#multi.notifyEnable('EASY_DONE');
+      this.#multi.notifyFunction((notification, transfer) =>
+        this.#callback(notification, () => {
+          if (transfer !== null) this.#ledger.notified(transfer);
+          this.#mischief(null);
+        }),
+      );
+    }
     this.#multi.socketFunction((transfer, socket, what) => {
       return this.#callback(`socket ${socket}: ${what}`, () => {
         this.#obey(transfer, socket, what);
@@ -585,7 +657,7 @@ export class Application {
     if (!random.chance(habits.mischief)) return;
     const { runs } = this.#ledger;
     const other = runs.length === 0 ? null : random.pick(runs);
-    switch (random.below(6)) {
+    switch (random.below(7)) {
       case 0:
         this.#addNew();
         return;
@@ -600,6 +672,9 @@ export class Application {
         return;
       case 4:
         if (run !== null && run.client.run === run) this.#remove(run);
+        return;
+      case 5:
+        if (habits.settings > 0) this.#changeSettings();
         return;
       default:
         this.#driveInside();
@@ -647,6 +722,8 @@ export class Application {
         'completion',
         () => `client ${number} never ends, ${transfer.info.state}, paused: ${run.paused}`,
       );
+      const isTold = !this.#habits.notified || run.notified;
+      ledger.require(isTold, 'rule-43', () => `client ${number} is done without EASY_DONE`);
       ledger.require(
         run.state !== 'done' || run.messaged,
         'rule-40',

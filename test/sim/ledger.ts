@@ -55,6 +55,13 @@ export class Run {
   hadHead = false;
   hadEnd = false;
   paused = false;
+  sendPaused = false;
+  notified = false;
+  /** The turn in which its clock was changed. */
+  clockTurn = -1;
+  /** Where it was at the end of the last turn, and since when. */
+  place = '';
+  placeSinceMs = 0;
   messaged = false;
   /** A callback of ours threw: it may end as ABORTED_BY_CALLBACK. */
   threw = false;
@@ -71,9 +78,12 @@ export class Run {
 /** A destination with what happened there. */
 export class Place {
   readonly plan: DestinationPlan;
+  /** Open sockets; those from an address of the transfer's choice are to a destination of their own (rule 60). */
   openSockets = 0;
+  openBound = 0;
   /** Open connections that have carried a request. */
   usedLines = 0;
+  usedBound = 0;
   /** The turn in which a loss, or a failed connect, was last told. */
   faultTurn = -1;
   connectFailures = 0;
@@ -90,6 +100,7 @@ export class Place {
 export class Line {
   readonly socket: SimulatedSocket;
   readonly place: Place;
+  readonly isBound: boolean;
   readonly exchanges: Exchange[] = [];
   /** The exchange under way; null: idle, or never used. */
   current: Exchange | null = null;
@@ -112,6 +123,7 @@ export class Line {
   constructor(ledger: Ledger, socket: SimulatedSocket, place: Place) {
     this.socket = socket;
     this.place = place;
+    this.isBound = socket.localAddress !== '';
     this.reader = new RequestReader({
       onHead: (method, target, head) => ledger.requestHead(this, method, target, head),
       onBody: () => {},
@@ -122,6 +134,14 @@ export class Line {
   }
 }
 
+export type LimitName =
+  | 'maxConnects'
+  | 'maxHostConnections'
+  | 'maxTotalConnections'
+  | 'queueLength'
+  | 'idleMs'
+  | 'lifetimeMs';
+
 export type Framing = 'none' | 'length' | 'chunked' | 'close';
 
 /** One request on one connection and what the peer answered. The peer fills in its part. */
@@ -130,6 +150,7 @@ export class Exchange {
   readonly line: Line;
   /** Whether the connection had served others. */
   readonly reusesLine: boolean;
+  readonly beganMs: number;
   run: Run | null = null;
   requestWhole = false;
   /** The client has read anything since. */
@@ -147,6 +168,8 @@ export class Exchange {
   /** It is larger than the transfer's limits. */
   tooLarge = false;
   keepsAlive = true;
+  /** Its transfer was discarded: what is left of the response may be read away. */
+  discarded = false;
   /** Its Keep-Alive: timeout, in seconds; -1: it has none. */
   keepAliveS = -1;
 
@@ -154,6 +177,7 @@ export class Exchange {
     this.ordinal = ordinal;
     this.line = line;
     this.reusesLine = line.exchanges.length > 0;
+    this.beganMs = line.takenMs;
   }
 }
 
@@ -176,7 +200,8 @@ export class Ledger implements Watcher {
   turn = 0;
   added = 0;
   trace: ((line: string) => void) | null = null;
-  readonly #scenario: Scenario;
+  /** The widest that were in force: what was begun under a limit may go on under a lower one (rule 71). 0: none. */
+  readonly limits: Record<LimitName, number>;
   readonly #byAddress = new Map<string, Place>();
   network!: SimulatedNetwork;
   multi!: Multi;
@@ -188,7 +213,16 @@ export class Ledger implements Watcher {
   readonly #dialsAreSingle: boolean;
 
   constructor(scenario: Scenario) {
-    this.#scenario = scenario;
+    const { multi } = scenario;
+    const limit = (name: LimitName): number => multi[name] ?? 0;
+    this.limits = {
+      maxConnects: limit('maxConnects'),
+      maxHostConnections: limit('maxHostConnections'),
+      maxTotalConnections: limit('maxTotalConnections'),
+      queueLength: limit('queueLength'),
+      idleMs: limit('idleMs'),
+      lifetimeMs: limit('lifetimeMs'),
+    };
     this.places = scenario.destinations.map((plan) => new Place(plan));
     this.#dialsAreSingle = scenario.destinations.every(({ addresses }) => addresses.length === 1);
     for (const place of this.places) {
@@ -219,7 +253,7 @@ export class Ledger implements Watcher {
 
   opened(_socket: SimulatedSocket): void {
     this.openSockets++;
-    const { maxTotalConnections = 0 } = this.#scenario.multi;
+    const { maxTotalConnections } = this.limits;
     if (maxTotalConnections > 0 && this.#dialsAreSingle)
       this.#checkLimit(this.openSockets, maxTotalConnections, 'sockets');
   }
@@ -227,10 +261,11 @@ export class Ledger implements Watcher {
   connecting(socket: SimulatedSocket): void {
     const place = this.placeAt(socket.address, socket.port);
     socket.data = new Line(this, socket, place);
-    place.openSockets++;
-    const { maxHostConnections = 0 } = this.#scenario.multi;
+    const isBound = socket.localAddress !== '';
+    const openCount = isBound ? ++place.openBound : ++place.openSockets;
+    const { maxHostConnections } = this.limits;
     if (maxHostConnections > 0 && place.plan.addresses.length === 1) {
-      this.#checkLimit(place.openSockets, maxHostConnections, `sockets to ${place.plan.key}`);
+      this.#checkLimit(openCount, maxHostConnections, `sockets to ${place.plan.key}`);
     }
   }
 
@@ -240,11 +275,11 @@ export class Ledger implements Watcher {
 
   /** A dial may try several addresses at a time within one slot; what carries requests counts always. */
   #lineUsed(line: Line): void {
-    const { maxHostConnections = 0, maxTotalConnections = 0 } = this.#scenario.multi;
-    line.place.usedLines++;
+    const { maxHostConnections, maxTotalConnections } = this.limits;
+    const usedCount = line.isBound ? ++line.place.usedBound : ++line.place.usedLines;
     this.#usedLines++;
     if (maxHostConnections > 0) {
-      this.#checkLimit(line.place.usedLines, maxHostConnections, `connections to ${line.place.plan.key}`);
+      this.#checkLimit(usedCount, maxHostConnections, `connections to ${line.place.plan.key}`);
     }
     if (maxTotalConnections > 0) this.#checkLimit(this.#usedLines, maxTotalConnections, 'connections');
   }
@@ -285,7 +320,14 @@ export class Ledger implements Watcher {
   wrote(socket: SimulatedSocket, bytes: Uint8Array): void {
     const line = socket.data as Line;
     this.require(line.unfit === '', 'unfit', () => `bytes were written to ${socket.descriptor}: ${line.unfit}`);
+    const sending = line.current?.run;
+    this.require(
+      sending?.sendPaused !== true,
+      'send-pause',
+      () => `bytes of client ${sending?.client.number} were written`,
+    );
     if (line.reader.atBoundary) {
+      this.#checkDrained(line);
       this.require(
         line.current === null,
         'rule-61',
@@ -302,10 +344,25 @@ export class Ledger implements Watcher {
     line.reader.feed(bytes);
   }
 
+  /** The rest of a response that nobody wanted was read, to its last byte, when the connection serves again. */
+  #checkDrained(line: Line): void {
+    const { current, socket } = line;
+    if (current === null || !current.discarded) return;
+    const isWhole = current.finished && current.requestWhole && current.keepsAlive;
+    const isRead = socket.readBytes === current.endOffset;
+    this.require(
+      line.poisoned || (isWhole && isRead),
+      'discard',
+      () => `socket ${socket.descriptor} is used in mid-response`,
+    );
+    this.note('connection drained');
+    line.current = null;
+  }
+
   /** What a connection that has served must not have been through (RFC 9112 §9.2, rules 62 and 65). */
   #checkReuse(line: Line, before: Exchange): void {
     const { socket } = line;
-    const { idleMs = NEVER, lifetimeMs = NEVER } = this.#scenario.multi;
+    const { idleMs, lifetimeMs } = this.limits;
     const restedMs = line.takenMs - line.restsMs - EPSILON_MS;
     const aliveMs = line.takenMs - line.connectedMs - EPSILON_MS;
     this.require(
@@ -330,9 +387,11 @@ export class Ledger implements Watcher {
     const line = socket.data as Line | undefined;
     if (line === undefined) return;
     line.lostTurn = this.turn;
-    line.place.openSockets--;
+    if (line.isBound) line.place.openBound--;
+    else line.place.openSockets--;
     if (line.exchanges.length > 0) {
-      line.place.usedLines--;
+      if (line.isBound) line.place.usedBound--;
+      else line.place.usedLines--;
       this.#usedLines--;
     }
     line.unfit ||= 'it is closed';
@@ -357,7 +416,9 @@ export class Ledger implements Watcher {
     );
     this.require(head.includes(`\r\nhost: ${key}\r\n`), 'request', () => `no host: ${key} in ${JSON.stringify(head)}`);
     this.#checkRepetition(run, exchange);
-    const { freshConnect = false } = client.options;
+    const { freshConnect = false, localAddress } = client.options;
+    const isBound = localAddress !== undefined;
+    this.require(isBound === line.isBound, 'rule-60', () => `client ${client.number} has another's local address`);
     this.require(
       !freshConnect || !exchange.reusesLine,
       'rule-65',
@@ -397,9 +458,11 @@ export class Ledger implements Watcher {
     this.added++;
   }
 
-  removed(run: Run): void {
+  removed(run: Run, discarded = false): void {
     if (run.state === 'running') this.note('removed while running');
-    this.#leaveLine(run, 'its transfer was removed');
+    const exchange = run.exchanges.at(-1);
+    if (discarded && exchange !== undefined) exchange.discarded = true;
+    else this.#leaveLine(run, 'its transfer was removed');
     run.state = 'removed';
     run.client.run = null;
     this.runs.splice(this.runs.indexOf(run), 1);
@@ -464,6 +527,15 @@ export class Ledger implements Watcher {
     line.current = null;
     line.isIdle = true;
     line.restsMs = this.network.clock.nowMs;
+  }
+
+  /** EASY_DONE (rule 43). */
+  notified(transfer: Transfer): void {
+    const { run, number } = transfer.private as Client;
+    if (run === null || run.notified)
+      this.fault('rule-43', `EASY_DONE of client ${number}, ${run === null ? 'removed' : 'twice'}`);
+    else run.notified = true;
+    this.require(transfer.info.state === 'done', 'rule-43', () => `EASY_DONE of client ${number}, which is not done`);
   }
 
   message(transfer: Transfer, error: TransferError | null): void {
@@ -539,6 +611,8 @@ export class Ledger implements Watcher {
       this.#checkBody(run, run.target, 0, run.target.length);
       run.bodyBytes += run.target.length;
     }
+    const { maxReceiveBytesPerSecond: rate = 0 } = run.client.options;
+    if (rate > 0) this.#checkPace(run, exchange, rate);
     this.require(!exchange.broken, 'success', () => `client ${number} succeeded with a broken response`);
     this.require(!exchange.tooLarge, 'success', () => `client ${number} succeeded beyond its limits`);
     this.require(
@@ -550,6 +624,17 @@ export class Ledger implements Watcher {
       run.bodyBytes === exchange.bodyBytes,
       'success',
       () => `client ${number} got ${run.bodyBytes} of ${exchange.bodyBytes} body bytes`,
+    );
+  }
+
+  /** A burst is a tenth of a second or one byte; one is there at the start, one may be begun, one is kept. */
+  #checkPace(run: Run, exchange: Exchange, rate: number): void {
+    const elapsedMs = this.multi.now - exchange.beganMs + 3 * Math.max(100, Math.ceil(1000 / rate));
+    const most = (elapsedMs * rate) / 1000 + 1;
+    this.require(
+      run.bodyBytes <= most,
+      'rule-78',
+      () => `client ${run.client.number}: ${run.bodyBytes} bytes, at most ${most}`,
     );
   }
 
@@ -597,11 +682,18 @@ export class Ledger implements Watcher {
         this.require(timeouts.bodyIdleMs > 0 && sinceAdded >= timeouts.bodyIdleMs && run.hadHead, 'unjustified', who);
         this.require(!run.paused, 'rule-75', who);
         return;
+      case 'RATE_TOO_LOW': {
+        const { lowSpeedMs = NEVER } = run.client.options;
+        this.require(sinceAdded >= lowSpeedMs && !run.paused && !run.sendPaused, 'unjustified', who);
+        return;
+      }
       case 'TOTAL_TIMEOUT':
-        this.require(timeouts.totalMs > 0 && sinceAdded >= timeouts.totalMs, 'unjustified', who);
+        // It may have been changed since.
+        this.require(run.clockTurn >= 0 || sinceAdded >= timeouts.totalMs, 'unjustified', who);
+        this.require(timeouts.totalMs > 0, 'unjustified', who);
         return;
       case 'QUEUE_FULL':
-        this.require((this.#scenario.multi.queueLength ?? 0) > 0, 'unjustified', who);
+        this.require(this.limits.queueLength > 0 || this.counts.has('limit changed'), 'unjustified', who);
         return;
       case 'ABORTED_BY_CALLBACK':
         this.require(run.threw || this.ended || upload?.broken === true, 'unjustified', who);
@@ -629,6 +721,27 @@ export class Ledger implements Watcher {
     );
   }
 
+  /** The clocks of the queue, of connecting and of the head are heeded in time: nothing starts them anew. */
+  #checkPlace(run: Run): void {
+    const { transfer, number } = run.client;
+    const { state } = transfer.info;
+    const place = `${state} ${run.exchanges.length}`;
+    const { now } = this.multi;
+    if (place !== run.place) {
+      run.place = place;
+      run.placeSinceMs = now;
+      return;
+    }
+    const { queueMs, connectMs, headMs } = transfer.timeouts;
+    const most = state === 'queued' ? queueMs : state === 'dialing' ? connectMs : state === 'waiting' ? headMs : 0;
+    const sinceMs = now - run.placeSinceMs - EPSILON_MS;
+    this.require(
+      most === 0 || sinceMs <= most,
+      'clock',
+      () => `client ${number} is ${state} for ${sinceMs} ms, ${most} are its most`,
+    );
+  }
+
   // ── After each turn ──────────────────────────────────────────────────────────────────────────────────────────────────
 
   /** `drove`: by a driving call, which sees to what is due. */
@@ -639,9 +752,10 @@ export class Ledger implements Watcher {
     for (const run of this.runs) {
       if (run.state !== 'running') continue;
       running++;
-      if (run.paused) paused++;
+      if (run.paused || run.client.options.maxReceiveBytesPerSecond !== undefined) paused++;
+      if (drove) this.#checkPlace(run);
       const { totalMs } = run.client.transfer.timeouts;
-      if (drove && totalMs > 0 && run.addedMs + totalMs + EPSILON_MS < multi.now) {
+      if (drove && run.clockTurn !== this.turn && totalMs > 0 && run.addedMs + totalMs + EPSILON_MS < multi.now) {
         this.fault('clock', `client ${run.client.number} runs beyond its totalMs, ${run.client.transfer.info.state}`);
       }
     }
@@ -664,10 +778,10 @@ export class Ledger implements Watcher {
       () => `done is ${stats.done}, not ${this.runs.length - running}`,
     );
     this.require(stats.idle <= stats.connections, 'rule-42', () => JSON.stringify(stats));
-    const { maxHostConnections = 0, maxTotalConnections = 0 } = this.#scenario.multi;
+    const { maxHostConnections, maxTotalConnections } = this.limits;
     if (maxTotalConnections > 0) this.#checkLimit(stats.connections, maxTotalConnections, 'connections by stats()');
     if (maxHostConnections > 0) {
-      this.#checkLimit(stats.connections, maxHostConnections * this.places.length, 'connections by stats()');
+      this.#checkLimit(stats.connections, maxHostConnections * this.places.length * 2, 'connections by stats()');
     }
     // A dial has six racers at most.
     const socketsMax = this.#dialsAreSingle ? stats.connections : stats.connections * RACERS_MAX;
@@ -676,7 +790,7 @@ export class Ledger implements Watcher {
       'leak',
       () => `${this.openSockets} sockets, ${stats.connections} slots`,
     );
-    const { maxConnects = 0, queueLength = 0 } = this.#scenario.multi;
+    const { maxConnects, queueLength } = this.limits;
     this.require(
       stats.idle <= maxConnects,
       'rule-66',

@@ -74,6 +74,17 @@ export interface Habits {
   messagesLag: number;
   starve: number;
   brokenSource: number;
+  /** Sending is held, alone or with receiving. */
+  pauseSending: number;
+  /** `discard` in the place of `remove`. */
+  discard: number;
+  /** Transfers with speed limits, and with a least speed. */
+  pace: number;
+  lowSpeed: number;
+  /** Limits are changed, what is kept is let go of, clocks are changed. */
+  settings: number;
+  notified: boolean;
+  localAddresses: number;
   /** The multi is closed with work under way. */
   closeMidway: boolean;
 }
@@ -122,6 +133,7 @@ export function rollScenario(random: Random): Scenario {
     idleMs: random.pick([20, 200, 2_000, 118_000]),
     lifetimeMs: random.pick([50, 500, 86_400_000, 86_400_000]),
     lookupTtlMs: random.pick([0, 10, 1_000, 60_000]),
+    happyEyeballsMs: random.pick([1, 20, 250]),
   };
   return {
     multi,
@@ -133,7 +145,7 @@ export function rollScenario(random: Random): Scenario {
       writePartial: rate(),
       writeWouldBlock: rate(0.6),
       noDescriptor: rate(0.3),
-      cannotBind: rate(),
+      cannotBind: rate(0.4),
       resetPurges: random.pick([0, 1, 0.5]),
       strangeAnswer: rate(),
     },
@@ -188,6 +200,13 @@ export function rollScenario(random: Random): Scenario {
       messagesLag: random.pick([0, 0, 0.9]),
       starve: rate(),
       brokenSource: rate(0.1),
+      pauseSending: rate(0.5),
+      discard: rate(),
+      pace: rate(),
+      lowSpeed: rate(),
+      settings: rate(0.1),
+      notified: random.chance(0.5),
+      localAddresses: rate(),
       closeMidway: random.chance(0.12),
     },
     transfers: random.chance(0.05) ? random.between(30, 80) : random.between(2, 16),

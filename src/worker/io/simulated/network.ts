@@ -159,6 +159,8 @@ export class SimulatedSocket {
   readonly serial: number;
   state: SocketState = 'open';
   address = '';
+  /** Of this side; '': the kernel chooses. */
+  localAddress = '';
   port = 0;
   /** -errno that waits to be told; 0: none. */
   error = 0;
@@ -248,7 +250,8 @@ export class SimulatedNetwork implements Io {
     const socket = this.#socket('bind', descriptor);
     if (socket === null) return -EBADF;
     const result = this.#random.chance(this.#faults.cannotBind) ? -EADDRNOTAVAIL : 0;
-    if (result !== 0) this.#watcher.note('cannot bind');
+    if (result === 0) socket.localAddress = address;
+    else this.#watcher.note('cannot bind');
     this.trace?.(`bind ${descriptor} to ${address} ${port}: ${result}`);
     return result;
   }
