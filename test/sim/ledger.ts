@@ -202,6 +202,7 @@ export class Ledger implements Watcher {
   trace: ((line: string) => void) | null = null;
   /** The widest that were in force: what was begun under a limit may go on under a lower one (rule 71). 0: none. */
   readonly limits: Record<LimitName, number>;
+  readonly #mayHoldSending: boolean;
   readonly #byAddress = new Map<string, Place>();
   network!: SimulatedNetwork;
   multi!: Multi;
@@ -215,6 +216,7 @@ export class Ledger implements Watcher {
   constructor(scenario: Scenario) {
     const { multi } = scenario;
     const limit = (name: LimitName): number => multi[name] ?? 0;
+    this.#mayHoldSending = scenario.habits.pauseSending > 0;
     this.limits = {
       maxConnects: limit('maxConnects'),
       maxHostConnections: limit('maxHostConnections'),
@@ -357,6 +359,8 @@ export class Ledger implements Watcher {
     );
     this.note('connection drained');
     line.current = null;
+    // Nobody was told when it came to rest.
+    line.restsMs = line.takenMs;
   }
 
   /** What a connection that has served must not have been through (RFC 9112 §9.2, rules 62 and 65). */
@@ -370,6 +374,8 @@ export class Ledger implements Watcher {
       'unfit',
       () => `socket ${socket.descriptor} is used again though more than response ${before.ordinal} was read`,
     );
+    // A transfer that may not send takes a connection and writes to it later.
+    if (this.#mayHoldSending) return;
     this.require(restedMs < idleMs, 'rule-62', () => `socket ${socket.descriptor} is used again after ${restedMs} ms`);
     this.require(aliveMs < lifetimeMs, 'rule-62', () => `socket ${socket.descriptor} is used again at ${aliveMs} ms`);
     if (line.poisoned || before.keepAliveS < 0) return;
