@@ -439,7 +439,7 @@ export class Connection implements SocketOwner, ResponseSink, TimerOwner {
     const leftover = this.#leftover;
     this.#leftover = null;
     if (leftover !== null) this.#consume(transfer, leftover, 0, leftover.length);
-    else if (refused !== null || this.parser.complete) this.#afterBytes(transfer);
+    else if (refused !== null) this.#afterBytes(transfer);
   }
 
   // ── Ending ───────────────────────────────────────────────────────────────────────────────────────────────────────────
