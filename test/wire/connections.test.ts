@@ -47,6 +47,16 @@ describe.each(PLACES)('reuse, $name', ({ shards }) => {
     await checkStats(pool, { inFlight: 0, failed: 0 });
   });
 
+  test.each([
+    ['timeout=1', 3],
+    ['timeout=5, max=1', 1],
+  ])('Keep-Alive: %s: requests one after the other take %i connections', async (value, connections) => {
+    const response = `${head('HTTP/1.1 200 OK', `Keep-Alive: ${value}`, 'Content-Length: 2')}ok`;
+    const peer = await rawPeer(serve(send(response)));
+    for (let count = 0; count < 3; count++) expect(await (await pool.fetch(peer.url)).text()).toBe('ok');
+    expect(peer.connections).toHaveLength(connections);
+  });
+
   test('freshConnect takes no connection that served others, forbidReuse leaves none', async () => {
     const peer = await rawPeer(serve(send(answer('ok'))));
     const fetched = async (init: object): Promise<boolean> => {
