@@ -374,3 +374,23 @@ test('contract/rule-12 clocks may be changed after add: totalMs acts at once, th
   expect(await rig.end(none)).toMatchObject({ code: 'TOTAL_TIMEOUT' });
   expect(() => none.setTimeouts({ totalMs: -1 })).toThrow(expect.objectContaining({ code: 'INVALID_ARGUMENT' }));
 });
+
+test('contract/rule-71 setOption takes limits only, checked and by name; idleMs acts on what is idle', async () => {
+  const server = await serve();
+  const rig = new Rig();
+  await rig.fetch({ url: server.url });
+  const refuse = (name: string, value: unknown, code: string): void => {
+    expect(() => rig.multi.setOption(name as 'idleMs', value as number)).toThrow(expect.objectContaining({ code }));
+  };
+  for (const name of ['io', 'lookupTtlMs', 'maxconnects', 'toString', '']) refuse(name, 1, 'UNKNOWN_OPTION');
+  for (const value of [-1, 1.5, '3', Number.NaN]) refuse('maxConnects', value, 'INVALID_ARGUMENT');
+  refuse('idleMs', 0, 'INVALID_ARGUMENT');
+  expect(rig.multi.stats().idle).toBe(1);
+
+  rig.multi.setOption('idleMs', 100);
+  expect(rig.timers.at(-1)).toBeLessThanOrEqual(100);
+  await rig.until(() => rig.multi.stats().idle === 0);
+  await rig.until(() => server.open === 0);
+  rig.multi.close();
+  refuse('maxConnects', 1, 'BAD_HANDLE');
+});
