@@ -67,7 +67,7 @@ export class Dial implements LookupWaiter, TimerOwner {
     if (this.#ended) return;
     this.transfer.dnsUs = this.transfer.since(this.#multi.now);
     this.phase = 'connect';
-    this.#addresses = this.transfer.route.unixPath === '' ? interleaved(addresses) : addresses;
+    this.#addresses = interleaved(addresses);
     this.proceed();
   }
 
