@@ -1,9 +1,12 @@
 /** `shardfetch`: fetch over every core. */
 
 export { TRANSFER_CODES, type TransferCode, TransferError, type TransferPhase } from '../protocol/errors.ts';
+export type { LookupAddress, LookupDone, LookupFunction } from '../protocol/lookup-function.ts';
 export type { Limits, Timeouts } from '../protocol/options.ts';
 export type { PaceOptions } from '../protocol/pace-options.ts';
 export type { ShardStats } from '../protocol/port/control.ts';
+export type { IpFamily } from '../protocol/route-options.ts';
+export type { StaticAddressesGiven } from '../protocol/static-addresses.ts';
 export { fetch } from './default-pool.ts';
 export type { FetchBody } from './fetch-body.ts';
 export type { FetchHeaders, FetchInit } from './fetch-request.ts';
