@@ -594,6 +594,7 @@ export class Application {
         if (run === null) return this.#ledger.fault('rule-6', `onHead of client ${client.number}, which was removed`);
         this.#ledger.head(run, Buffer.from(bytes.buffer, bytes.byteOffset + start, end - start).toString('latin1'));
         this.#receiveInto(run);
+        if (this.#random.chance(this.#habits.discard * 0.3)) this.#remove(run);
         this.#mischief(run);
       });
     };

@@ -296,7 +296,8 @@ export class Ledger implements Watcher {
   wasRead(socket: SimulatedSocket, count: number): void {
     const line = socket.data as Line;
     if (count > 0) {
-      if (line.isIdle) line.unfit ||= 'bytes came while it was idle';
+      // Whose transfer may not send yet is not known.
+      if (line.isIdle && !this.#mayHoldSending) line.unfit ||= 'bytes came while it was idle';
       else if (line.current !== null) line.current.answered = true;
       return;
     }
@@ -730,8 +731,8 @@ export class Ledger implements Watcher {
   /** The clocks of the queue, of connecting and of the head are heeded in time: nothing starts them anew. */
   #checkPlace(run: Run): void {
     const { transfer, number } = run.client;
-    const { state } = transfer.info;
-    const place = `${state} ${run.exchanges.length}`;
+    const { state, retried } = transfer.info;
+    const place = `${state} ${retried}`;
     const { now } = this.multi;
     if (place !== run.place) {
       run.place = place;
