@@ -27,8 +27,8 @@ const NEVER = Number.POSITIVE_INFINITY;
 const STEPS_MAX = 60_000;
 /** Turns with honest events at which nothing moves: a driver that waits for the kernel would spin. */
 const IDLE_TURNS_MAX = 200;
-/** Milliseconds of the deadline that the application rounds away at most. */
-const ROUNDING_MS = 1.001;
+/** Milliseconds of the deadline that are rounded away at most, and what the clock goes on meanwhile. */
+const ROUNDING_MS = 1.5;
 
 const METHODS = ['GET', 'GET', 'GET', 'HEAD', 'DELETE', 'POST', 'PUT'];
 

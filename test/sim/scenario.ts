@@ -145,6 +145,7 @@ export function rollScenario(random: Random): Scenario {
       writePartial: rate(),
       writeWouldBlock: rate(0.6),
       noDescriptor: rate(0.3),
+      clockTicks: random.pick([0, 1]),
       cannotBind: rate(0.4),
       resetPurges: random.pick([0, 1, 0.5]),
       strangeAnswer: rate(),

@@ -20,6 +20,7 @@ const NO_FAULTS: KernelFaults = {
   writeWouldBlock: 0,
   noDescriptor: 0,
   resetPurges: 0,
+  clockTicks: 0,
   cannotBind: 0,
   strangeAnswer: 0,
 };

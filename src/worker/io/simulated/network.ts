@@ -31,6 +31,8 @@ export interface KernelFaults {
   noDescriptor: number;
   /** A reset throws away what had arrived and was not read. */
   resetPurges: number;
+  /** Time goes on while the engine looks at the clock. */
+  clockTicks: number;
   /** A local address is not there. */
   cannotBind: number;
   /** A look-up's answer comes with another one's number too. */
@@ -101,6 +103,9 @@ export interface Watcher {
   /** A fault was put in, or something rare happened: counted, so that one sees what the seeds cover. */
   note(what: string): void;
 }
+
+/** How far the clock goes on between two looks at it at most, in milliseconds. */
+export const TICK_MS_MAX = 0.02;
 
 /** Where a descriptor of the resolver stands in the table. */
 type Descriptor = SimulatedSocket | SimulatedResolver;
@@ -233,6 +238,8 @@ export class SimulatedNetwork implements Io {
   // ── Io ───────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
   now(): number {
+    // A real clock goes on between two looks at it, also within one turn.
+    if (this.#random.chance(this.#faults.clockTicks)) this.clock.nowMs += this.#random.fraction() * TICK_MS_MAX;
     return this.clock.nowMs;
   }
 
