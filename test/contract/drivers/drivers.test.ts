@@ -4,6 +4,9 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { setTimeout as delay } from 'node:timers/promises';
 import { describe, expect, onTestFinished, test } from 'vitest';
+import type { AddressFamily } from '../../../src/worker/io/io.ts';
+import { openLoopWatches } from '../../../src/worker/io/loop-watches.ts';
+import { nativeIo } from '../../../src/worker/io/native-io.ts';
 import { type Driver, EpollDriver, Multi, type MultiOptions, UvDriver } from '../../../src/worker/multi/index.ts';
 import { type Got, get, type ServerConnection, serve, sleep } from '../rig.ts';
 
@@ -258,3 +261,32 @@ describe.each([EpollDriver, UvDriver].map((OneDriver) => [OneDriver.name, OneDri
     });
   },
 );
+
+test('UvDriver: a socket that libuv refuses fails its own transfer, with the errno, and no other', async () => {
+  const server = await serve();
+  const real = nativeIo();
+  // libuv takes one handle per descriptor: this one is taken.
+  const taken = openLoopWatches();
+  let opened = 0;
+  const io = {
+    ...real,
+    open: (family: AddressFamily) => {
+      const socket = real.open(family);
+      if (++opened === 2) expect(taken.watch(socket, 1)).toBe(0);
+      return socket;
+    },
+  };
+  const multi = new Multi({ io });
+  const driver = new UvDriver(multi);
+  onTestFinished(() => {
+    driver.stop();
+    multi.close();
+    taken.close();
+  });
+  driver.run();
+  const all = Array.from({ length: 3 }, () => get({ url: server.url }));
+  for (const { transfer } of all) multi.add(transfer);
+  for (const got of all) await ended(multi, driver, got);
+  expect(all.map((got) => got.transfer.error?.code ?? got.body)).toEqual(['ok', 'COULDNT_CONNECT', 'ok']);
+  expect(all[1]?.transfer.error).toMatchObject({ errno: 'EEXIST', phase: 'connect' });
+});
