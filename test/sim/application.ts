@@ -17,9 +17,10 @@ import {
   type UploadSource,
   WATCH_REMOVE,
 } from '../../src/worker/multi/index.ts';
-import { type Client, type Ledger, Run, type UploadPlan, Violation } from './ledger.ts';
+import type { Ledger } from './ledger.ts';
 import { patternBytes } from './pattern.ts';
 import { TOO_LARGE_HEAD_BYTES } from './peer.ts';
+import { type Client, Run, type UploadPlan, Violation } from './records.ts';
 import type { Habits, Scenario } from './scenario.ts';
 
 const NEVER = Number.POSITIVE_INFINITY;
@@ -57,6 +58,7 @@ export class Application {
   #hasEnded = false;
   #idleTurns = 0;
   #progressSeen = -1;
+  /** Null unless someone wants to read what happens. */
   trace: ((line: string) => void) | null = null;
 
   constructor(scenario: Scenario, ledger: Ledger, network: SimulatedNetwork, random: Random) {
@@ -411,7 +413,7 @@ export class Application {
     const run = new Run(client, this.#clock.nowMs);
     const act = (): void => {
       client.run = run;
-      this.#ledger.added_(run);
+      this.#ledger.began(run);
       try {
         this.#multi.add(client.transfer);
       } catch (error) {

@@ -7,132 +7,17 @@
 
 import { errnoName } from '../../src/worker/io/errno.ts';
 import type { SimulatedNetwork, SimulatedSocket, Watcher } from '../../src/worker/io/simulated/network.ts';
-import type { Multi, Transfer, TransferError, TransferOptions } from '../../src/worker/multi/index.ts';
+import type { Multi, Transfer, TransferError } from '../../src/worker/multi/index.ts';
 import { firstDifference } from './pattern.ts';
-import { RequestReader } from './request-reader.ts';
-import type { DestinationPlan, Scenario } from './scenario.ts';
+import { type Client, Exchange, type HeadHandler, Line, Place, type Run, Violation } from './records.ts';
+import type { Scenario } from './scenario.ts';
 
-/** What must be true and is not. */
-export class Violation extends Error {
-  readonly rule: string;
-
-  constructor(rule: string, detail: string) {
-    super(`${rule}: ${detail}`);
-    this.rule = rule;
-  }
-}
-
-/** What the client wants to send. */
-export interface UploadPlan {
-  readonly length: number;
-  readonly kind: 'bytes' | 'source';
-  /** A source that gives too much or too little, or throws: the transfer must fail. */
-  readonly broken: boolean;
-}
-
-/** A transfer of the application's and all its runs. */
-export interface Client {
-  readonly number: number;
-  readonly transfer: Transfer;
-  readonly destination: Place;
-  readonly options: TransferOptions;
-  readonly method: string;
-  readonly upload: UploadPlan | null;
-  /** The run that it is added for; null: it is not added. */
-  run: Run | null;
-  /** How many more times it is added again. */
-  again: number;
-}
-
-/** From `add` to completion or `remove`. */
-export class Run {
-  readonly client: Client;
-  readonly addedMs: number;
-  readonly exchanges: Exchange[] = [];
-  state: 'running' | 'done' | 'removed' = 'running';
-  /** Body bytes delivered. */
-  bodyBytes = 0;
-  hadHead = false;
-  hadEnd = false;
-  paused = false;
-  sendPaused = false;
-  notified = false;
-  /** The turn in which its clock was changed. */
-  clockTurn = -1;
-  /** Where it was at the end of the last turn, and since when. */
-  place = '';
-  placeSinceMs = 0;
-  messaged = false;
-  /** A callback of ours threw: it may end as ABORTED_BY_CALLBACK. */
-  threw = false;
-  /** Its source was asked for anything. */
-  sourceAsked = false;
-  target: Uint8Array | null = null;
-
-  constructor(client: Client, addedMs: number) {
-    this.client = client;
-    this.addedMs = addedMs;
-  }
-}
-
-/** A destination with what happened there. */
-export class Place {
-  readonly plan: DestinationPlan;
-  /** Open sockets; those from an address of the transfer's choice are to a destination of their own (rule 60). */
-  openSockets = 0;
-  openBound = 0;
-  /** Open connections that have carried a request. */
-  usedLines = 0;
-  usedBound = 0;
-  /** The turn in which a loss, or a failed connect, was last told. */
-  faultTurn = -1;
-  connectFailures = 0;
-  /** The peer of one of its connections sent bytes that no request asked for. */
-  poisoned = false;
-  nameFailures = 0;
-
-  constructor(plan: DestinationPlan) {
-    this.plan = plan;
-  }
-}
-
-/** One connection, as its socket's `data`. */
-export class Line {
-  readonly socket: SimulatedSocket;
-  readonly place: Place;
-  readonly isBound: boolean;
-  readonly exchanges: Exchange[] = [];
-  /** The exchange under way; null: idle, or never used. */
-  current: Exchange | null = null;
-  /** No transfer has tried to write since the last one ended. */
-  isIdle = true;
-  restsMs = 0;
-  /** When the present transfer first tried to write. */
-  takenMs = 0;
-  /** When a write was first tried: it has lived since then, or since a little before. */
-  connectedMs = 0;
-  /** Why no byte may be written any more; '': it may. */
-  unfit = '';
-  /** The peer sent bytes that no request asked for: what is read is not worth checking. */
-  poisoned = false;
-  faultTurn = -1;
-  /** The turn in which it was closed; Infinity: it is open. */
-  lostTurn = Number.POSITIVE_INFINITY;
-  readonly reader: RequestReader;
-
-  constructor(ledger: Ledger, socket: SimulatedSocket, place: Place) {
-    this.socket = socket;
-    this.place = place;
-    this.isBound = socket.localAddress !== '';
-    this.reader = new RequestReader({
-      onHead: (method, target, head) => ledger.requestHead(this, method, target, head),
-      onBody: () => {},
-      onEnd: () => {
-        if (this.current !== null) this.current.requestWhole = true;
-      },
-    });
-  }
-}
+const IDEMPOTENT: ReadonlySet<string> = new Set(['GET', 'HEAD', 'PUT', 'DELETE', 'OPTIONS']);
+/** Sockets that one dial opens at a time (RFC 8305). */
+const RACERS_MAX = 6;
+const NEVER = Number.POSITIVE_INFINITY;
+/** The engine reads the clock earlier or later in a turn than the ledger does, and it goes on meanwhile. */
+const EPSILON_MS = 0.5;
 
 export type LimitName =
   | 'maxConnects'
@@ -141,52 +26,6 @@ export type LimitName =
   | 'queueLength'
   | 'idleMs'
   | 'lifetimeMs';
-
-export type Framing = 'none' | 'length' | 'chunked' | 'close';
-
-/** One request on one connection and what the peer answered. The peer fills in its part. */
-export class Exchange {
-  readonly ordinal: number;
-  readonly line: Line;
-  /** Whether the connection had served others. */
-  readonly reusesLine: boolean;
-  readonly beganMs: number;
-  run: Run | null = null;
-  requestWhole = false;
-  /** The client has read anything since. */
-  answered = false;
-
-  // The peer's:
-  framing: Framing = 'none';
-  bodyBytes = 0;
-  /** Everything was sent; with 'close', the FIN too. */
-  finished = false;
-  /** How far the peer's stream was when it had finished. */
-  endOffset = -1;
-  /** The response breaks HTTP. */
-  broken = false;
-  /** It is larger than the transfer's limits. */
-  tooLarge = false;
-  keepsAlive = true;
-  /** Its transfer was discarded: what is left of the response may be read away. */
-  discarded = false;
-  /** Its Keep-Alive: timeout, in seconds; -1: it has none. */
-  keepAliveS = -1;
-
-  constructor(ordinal: number, line: Line) {
-    this.ordinal = ordinal;
-    this.line = line;
-    this.reusesLine = line.exchanges.length > 0;
-    this.beganMs = line.takenMs;
-  }
-}
-
-const IDEMPOTENT: ReadonlySet<string> = new Set(['GET', 'HEAD', 'PUT', 'DELETE', 'OPTIONS']);
-/** Sockets that one dial opens at a time (RFC 8305). */
-const RACERS_MAX = 6;
-const NEVER = Number.POSITIVE_INFINITY;
-/** The engine reads the clock earlier or later in a turn than the ledger does, and it goes on meanwhile. */
-const EPSILON_MS = 0.5;
 
 export class Ledger implements Watcher {
   violation: Violation | null = null;
@@ -203,6 +42,7 @@ export class Ledger implements Watcher {
   /** The widest that were in force: what was begun under a limit may go on under a lower one (rule 71). 0: none. */
   readonly limits: Record<LimitName, number>;
   readonly #mayHoldSending: boolean;
+  readonly #onHead: HeadHandler = (line, method, target, head) => this.#requestHead(line, method, target, head);
   readonly #byAddress = new Map<string, Place>();
   network!: SimulatedNetwork;
   multi!: Multi;
@@ -262,7 +102,7 @@ export class Ledger implements Watcher {
 
   connecting(socket: SimulatedSocket): void {
     const place = this.placeAt(socket.address, socket.port);
-    socket.data = new Line(this, socket, place);
+    socket.data = new Line(socket, place, this.#onHead);
     const isBound = socket.localAddress !== '';
     const openCount = isBound ? ++place.openBound : ++place.openSockets;
     const { maxHostConnections } = this.limits;
@@ -405,7 +245,7 @@ export class Ledger implements Watcher {
   }
 
   /** A request's head is written: now it is known whose it is. */
-  requestHead(line: Line, method: string, target: string, head: string): void {
+  #requestHead(line: Line, method: string, target: string, head: string): void {
     const exchange = line.current as Exchange;
     const client = this.clients[Number(target.slice(1))];
     const run = client?.run ?? null;
@@ -460,7 +300,7 @@ export class Ledger implements Watcher {
 
   // ── Callbacks of the application ─────────────────────────────────────────────────────────────────────────────────────
 
-  added_(run: Run): void {
+  began(run: Run): void {
     this.runs.push(run);
     this.added++;
   }

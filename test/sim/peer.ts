@@ -7,8 +7,9 @@ import { constants } from 'node:os';
 import type { SimulatedClock } from '../../src/worker/io/simulated/clock.ts';
 import type { Channel, ConnectPlan, LookupPlan, Peer, World } from '../../src/worker/io/simulated/network.ts';
 import type { Random } from '../../src/worker/io/simulated/random.ts';
-import type { Exchange, Ledger, Line, UploadPlan } from './ledger.ts';
+import type { Ledger } from './ledger.ts';
 import { firstDifference, patternBytes } from './pattern.ts';
+import type { Exchange, Line, UploadPlan } from './records.ts';
 import { RequestReader } from './request-reader.ts';
 import type { PeerFaults, Scenario } from './scenario.ts';
 

@@ -4,8 +4,9 @@ import { SimulatedClock } from '../../src/worker/io/simulated/clock.ts';
 import { SimulatedNetwork } from '../../src/worker/io/simulated/network.ts';
 import { Random } from '../../src/worker/io/simulated/random.ts';
 import { Application } from './application.ts';
-import { Ledger, Violation } from './ledger.ts';
+import { Ledger } from './ledger.ts';
 import { SimulatedWorld } from './peer.ts';
+import { Violation } from './records.ts';
 import { rollScenario } from './scenario.ts';
 
 export interface SeedReport {
