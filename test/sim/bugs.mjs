@@ -19,4 +19,16 @@ export const BUGS = [
     from: '    transfer.stopClocks(this);\n    transfer.connection = null;\n    transfer.dial = null;\n    transfer.error',
     to: '    transfer.connection = null;\n    transfer.dial = null;\n    transfer.error',
   },
+  {
+    name: 'what is held back during a pause is a view of the buffer that everyone reads into',
+    file: 'src/worker/multi/connection.ts',
+    from: 'else if (consumed < end) this.#leftover = bytes.slice(consumed, end);',
+    to: 'else if (consumed < end) this.#leftover = bytes.subarray(consumed, end);',
+  },
+  {
+    name: 'the socket of a paused transfer stays watched for reading',
+    file: 'src/worker/multi/connection.ts',
+    from: 'const incoming = paused || pace?.receive?.waiting',
+    to: 'const incoming = pace?.receive?.waiting',
+  },
 ];
