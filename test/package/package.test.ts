@@ -38,7 +38,7 @@ const INSTALL_MS = 60_000;
 let packed: string[] = [];
 
 beforeAll(async () => {
-  const files = ['package.json', 'tsconfig.json', 'tsconfig.build.json', 'binding.gyp', 'native', 'src'];
+  const files = ['package.json', 'tsconfig.json', 'tsconfig.build.json', 'binding.gyp', 'native', 'examples', 'src'];
   const texts = ['LICENSE', 'README.md', 'CHANGELOG.md'];
   for (const name of [...files, ...texts, 'build/Release/shardfetch.node']) {
     cpSync(path.join(root, name), path.join(checkout, name), { recursive: true, preserveTimestamps: true });
@@ -83,7 +83,7 @@ function read(...names: string[]): string {
 
 describe('the tarball', () => {
   test('holds what runs, what compiles and what is to be read, and nothing else', () => {
-    expect(packed.filter((name) => !/^(dist|native)\//.test(name)).sort()).toEqual([
+    expect(packed.filter((name) => !/^(dist|native|examples)\//.test(name)).sort()).toEqual([
       'CHANGELOG.md',
       'LICENSE',
       'README.md',
@@ -91,6 +91,8 @@ describe('the tarball', () => {
       'package.json',
       `prebuilds/${process.platform}-${process.arch}/shardfetch.glibc.node`,
     ]);
+    const programs = readdirSync(path.join(root, 'examples')).map((name) => `examples/${name}`);
+    expect(packed.filter((name) => /^examples\//.test(name)).sort()).toEqual(programs.sort());
     expect(packed.filter((name) => /^dist\//.test(name) && !/\.(js|cjs|d\.ts|d\.cts)$/.test(name))).toEqual([]);
     expect(packed.filter((name) => /^native\//.test(name) && !/\.(cpp|h)$/.test(name))).toEqual(['native/build.mjs']);
   });
