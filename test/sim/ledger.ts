@@ -155,7 +155,10 @@ export class Ledger implements Watcher {
 
   writing(socket: SimulatedSocket): void {
     const line = socket.data as Line;
-    if (line.isIdle) line.takenMs = this.network.clock.nowMs;
+    if (line.isIdle) {
+      line.takenMs = this.network.clock.nowMs;
+      line.takenReadBytes = socket.readBytes;
+    }
     line.isIdle = false;
     if (line.connectedMs === 0) line.connectedMs = this.network.clock.nowMs;
   }
@@ -211,7 +214,7 @@ export class Ledger implements Watcher {
     const restedMs = line.takenMs - line.restsMs - EPSILON_MS;
     const aliveMs = line.takenMs - line.connectedMs - EPSILON_MS;
     this.require(
-      !before.finished || socket.readBytes <= before.endOffset,
+      !before.finished || line.takenReadBytes <= before.endOffset,
       'unfit',
       () => `socket ${socket.descriptor} is used again though more than response ${before.ordinal} was read`,
     );

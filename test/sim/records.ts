@@ -108,6 +108,8 @@ export class Line {
   restsMs = 0;
   /** When the present transfer first tried to write. */
   takenMs = 0;
+  /** Bytes of its socket that had been read by then. What comes later may be taken for the answer. */
+  takenReadBytes = 0;
   /** When a write was first tried: it has lived since then, or since a little before. */
   connectedMs = 0;
   /** Why no byte may be written any more; '': it may. */
