@@ -2,6 +2,8 @@
 //
 //   instance    what one environment owns, and its end
 //   socket      sockets and the clock          address      text <-> sockaddr
+//   tls         what is called of TLS      tls_connection  TLS on one descriptor
+//   tls_context configurations, sessions   tls_room     what one environment owns of it
 //   poller      epoll                          loop_watch   epoll -> the thread's event loop
 //   socket_watches  a uv_poll per socket       loop_callback  what libuv's callbacks call
 //   descriptor_poll  poll(2), without a loop   wakeup       ending such a wait from another thread
@@ -21,6 +23,7 @@
 #include "resolver.h"
 #include "socket.h"
 #include "socket_watches.h"
+#include "tls.h"
 #include "wakeup.h"
 
 namespace shardfetch {
@@ -38,6 +41,7 @@ static Napi::Object initialize(Napi::Env env, Napi::Object exports) {
   env.SetInstanceData<Instance>(instance);  // deletes it when the environment ends
   socket_register(*instance, exports);
   poller_register(*instance, exports);
+  tls_register(*instance, exports);
   socket_watches_register(*instance, exports);
   descriptor_poll_register(*instance, exports);
   wakeup_register(*instance, exports);

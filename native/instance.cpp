@@ -9,6 +9,7 @@
 #include "poller.h"
 #include "resolver.h"
 #include "socket_watches.h"
+#include "tls_room.h"
 #include "wakeup.h"
 
 namespace shardfetch {
@@ -46,16 +47,18 @@ Instance::~Instance() {
   resolvers_.clear();  // the slots of these and of wakeups stay, but only sockets are closed below
   wakeups_.clear();
   for (size_t index = 0; index < slots_.size(); index++) {
+    slots_[index].tls.reset();
     if (slots_[index].kind == Kind::kSocket) ::close(static_cast<int>(index));
   }
   read_buffer.release();
   write_buffer.release();
+  tls_state.release();
 }
 
 void Instance::adopt(int descriptor, Kind kind) {
   const auto index = static_cast<size_t>(descriptor);
   if (index >= slots_.size()) slots_.resize(index < 64 ? 128 : index * 2);
-  slots_[index] = Slot{kind, -1};
+  slots_[index] = Slot{kind, -1, nullptr};
 }
 
 void Instance::disown(int descriptor) {
@@ -63,8 +66,16 @@ void Instance::disown(int descriptor) {
   slots_[static_cast<size_t>(descriptor)] = Slot{};
 }
 
+void Instance::end_tls(int descriptor) {
+  auto& connection = slots_[static_cast<size_t>(descriptor)].tls;
+  if (connection == nullptr) return;
+  connection->shut_down();
+  connection.reset();
+}
+
 int Instance::close_socket(int descriptor) {
   if (!owns_socket(descriptor)) return -EBADF;
+  end_tls(descriptor);
   disown(descriptor);
   // Linux frees the descriptor whatever close answers: to repeat it could close a descriptor that another thread just got.
   return ::close(descriptor) == 0 || errno == EINTR ? 0 : -errno;
@@ -72,6 +83,7 @@ int Instance::close_socket(int descriptor) {
 
 int Instance::release_socket(int descriptor) {
   if (!owns_socket(descriptor)) return -EBADF;
+  end_tls(descriptor);
   disown(descriptor);
   return 0;
 }
@@ -126,6 +138,14 @@ void Instance::close_wakeup(int descriptor) {
   if (wakeup(descriptor) == nullptr) return;
   disown(descriptor);
   wakeups_.erase(descriptor);
+}
+
+void DeleteTls::operator()(TlsConnection* connection) const { delete connection; }
+void DeleteTls::operator()(TlsRoom* room) const { delete room; }
+
+TlsRoom& Instance::tls_room() {
+  if (tls_room_ == nullptr) tls_room_.reset(new TlsRoom());
+  return *tls_room_;
 }
 
 void ReleaseSocketWatches::operator()(SocketWatches* watches) const { watches->release(); }

@@ -20,6 +20,8 @@ namespace shardfetch {
 class Poller;
 class Resolver;
 class SocketWatches;
+class TlsConnection;
+class TlsRoom;
 class Wakeup;
 
 // A SocketWatches that libuv may still hold when its owner lets go (see there).
@@ -27,6 +29,12 @@ struct ReleaseSocketWatches {
   void operator()(SocketWatches* watches) const;
 };
 using OwnedSocketWatches = std::unique_ptr<SocketWatches, ReleaseSocketWatches>;
+
+// What OpenSSL's headers stay out of this one for.
+struct DeleteTls {
+  void operator()(TlsConnection* connection) const;
+  void operator()(TlsRoom* room) const;
+};
 
 // Bytes of `readBuffer` and of `writeBuffer`. Two default Linux pipe or socket reads fit; larger costs cache and wins nothing.
 inline constexpr size_t kBufferBytes = 128 * 1024;
@@ -62,6 +70,14 @@ class Instance {
   int close_socket(int descriptor);
   int release_socket(int descriptor);
 
+  // TLS on a socket of this environment; null: there is none. It goes with the socket, after a close_notify where that can be said.
+  TlsConnection* tls(int descriptor) const {
+    return owns_socket(descriptor) ? slots_[static_cast<size_t>(descriptor)].tls.get() : nullptr;
+  }
+  void adopt_tls(int descriptor, TlsConnection* connection) { slots_[static_cast<size_t>(descriptor)].tls.reset(connection); }
+  // Made on first use.
+  TlsRoom& tls_room();
+
   // What may be watched: sockets and the eventfds of resolvers and wakeups.
   bool owns_watchable(int descriptor) const { return kind_of(descriptor) != Kind::kNone; }
   // Which poller (its descriptor, or -1) last began to watch an owned descriptor: whether epoll must add or modify.
@@ -85,6 +101,7 @@ class Instance {
 
   SharedArray read_buffer;
   SharedArray write_buffer;
+  SharedArray tls_state;  // one int32: what the last read of a socket with TLS left behind (tls_connection.h)
   std::vector<pollfd> polled;  // pollDescriptors' own, kept for its memory
 
  private:
@@ -94,6 +111,7 @@ class Instance {
   struct Slot {
     Kind kind = Kind::kNone;
     int watcher = -1;
+    std::unique_ptr<TlsConnection, DeleteTls> tls;
   };
 
   Kind kind_of(int descriptor) const {
@@ -101,10 +119,12 @@ class Instance {
     return index < slots_.size() ? slots_[index].kind : Kind::kNone;
   }
   void adopt(int descriptor, Kind kind);
+  void end_tls(int descriptor);
   // Before the descriptor is closed: libuv may watch no number that can become another's.
   void disown(int descriptor);
 
   napi_env env_;
+  std::unique_ptr<TlsRoom, DeleteTls> tls_room_;  // ends after the connections in `slots_`
   std::vector<Slot> slots_;
   std::unordered_map<int, std::unique_ptr<Poller>> pollers_;
   std::unordered_map<int, std::unique_ptr<Resolver>> resolvers_;

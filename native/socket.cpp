@@ -15,6 +15,7 @@
 #include "address.h"
 #include "call.h"
 #include "instance.h"
+#include "tls_connection.h"
 
 namespace shardfetch {
 
@@ -143,6 +144,20 @@ static napi_value socket_connect_result(napi_env env, napi_callback_info info) {
   return call.answer(errno == ENOTCONN ? -EINPROGRESS : -errno);
 }
 
+static int32_t read_tls(const Instance& instance, TlsConnection& tls, uint8_t* target, int64_t room) {
+  int32_t state = 0;
+  const int32_t result = tls.read(target, room, state);
+  if (instance.tls_state.allocated()) *reinterpret_cast<int32_t*>(instance.tls_state.data()) = state;
+  return result;
+}
+
+static int32_t write_tls(const Instance& instance, TlsConnection& tls, const uint8_t* source, int64_t length) {
+  int32_t state = 0;
+  const int32_t result = tls.write(source, length, state);
+  if (instance.tls_state.allocated()) *reinterpret_cast<int32_t*>(instance.tls_state.data()) = state;
+  return result;
+}
+
 static napi_value socket_read(napi_env env, napi_callback_info info) {
   Call<1> call(env, info);
   const Instance& instance = call.instance();
@@ -150,6 +165,7 @@ static napi_value socket_read(napi_env env, napi_callback_info info) {
   if (!instance.owns_socket(descriptor)) return call.answer(-EBADF);
   uint8_t* target = instance.read_buffer.data();
   if (target == nullptr) return call.answer(-EINVAL);  // buffers() was never called
+  if (TlsConnection* tls = instance.tls(descriptor)) return call.answer(read_tls(instance, *tls, target, kBufferBytes));
   return call.answer(retry_interrupted([=] { return ::recv(descriptor, target, kBufferBytes, 0); }));
 }
 
@@ -163,6 +179,7 @@ static napi_value socket_write(napi_env env, napi_callback_info info) {
   const uint8_t* source = instance.write_buffer.data();
   const int64_t room = kBufferBytes;
   if (source == nullptr || offset < 0 || length < 0 || offset + length > room) return call.answer(-EINVAL);
+  if (TlsConnection* tls = instance.tls(descriptor)) return call.answer(write_tls(instance, *tls, source + offset, length));
   return call.answer(retry_interrupted([=] {
     return ::send(descriptor, source + offset, static_cast<size_t>(length), MSG_NOSIGNAL);
   }));
@@ -187,8 +204,9 @@ static napi_value socket_read_into(napi_env env, napi_callback_info info) {
   const int64_t length = call.long_integer(3);
   uint8_t* target = slice(env, call.value(1), call.long_integer(2), length);
   if (target == nullptr || length == 0) return call.answer(-EINVAL);  // a read of nothing would look like the peer's FIN
-  const auto bytes = static_cast<size_t>(std::min(length, kTransferBytesMax));
-  return call.answer(retry_interrupted([=] { return ::recv(descriptor, target, bytes, 0); }));
+  const int64_t bytes = std::min(length, kTransferBytesMax);
+  if (TlsConnection* tls = call.instance().tls(descriptor)) return call.answer(read_tls(call.instance(), *tls, target, bytes));
+  return call.answer(retry_interrupted([=] { return ::recv(descriptor, target, static_cast<size_t>(bytes), 0); }));
 }
 
 static napi_value socket_write_from(napi_env env, napi_callback_info info) {
@@ -199,8 +217,9 @@ static napi_value socket_write_from(napi_env env, napi_callback_info info) {
   const uint8_t* source = slice(env, call.value(1), call.long_integer(2), length);
   if (length == 0 && source != nullptr) return call.answer(0);
   if (source == nullptr) return call.answer(-EINVAL);
-  const auto bytes = static_cast<size_t>(std::min(length, kTransferBytesMax));
-  return call.answer(retry_interrupted([=] { return ::send(descriptor, source, bytes, MSG_NOSIGNAL); }));
+  const int64_t bytes = std::min(length, kTransferBytesMax);
+  if (TlsConnection* tls = call.instance().tls(descriptor)) return call.answer(write_tls(call.instance(), *tls, source, bytes));
+  return call.answer(retry_interrupted([=] { return ::send(descriptor, source, static_cast<size_t>(bytes), MSG_NOSIGNAL); }));
 }
 
 static napi_value socket_close(napi_env env, napi_callback_info info) {
@@ -222,6 +241,7 @@ static Napi::Value socket_remote_address(const Napi::CallbackInfo& info) {
 // { read, write }: the two buffers, made on the first call, the same ever after.
 static Napi::Value socket_buffers(const Napi::CallbackInfo& info) {
   auto& instance = *static_cast<Instance*>(info.Data());
+  if (!instance.tls_state.allocated()) instance.tls_state.allocate(info.Env(), napi_int32_array, sizeof(int32_t), 1);
   for (SharedArray* buffer : {&instance.read_buffer, &instance.write_buffer}) {
     if (!buffer->allocated()) buffer->allocate(info.Env(), napi_uint8_array, 1, kBufferBytes);
     if (!buffer->allocated()) {
@@ -232,6 +252,7 @@ static Napi::Value socket_buffers(const Napi::CallbackInfo& info) {
   Napi::Object buffers = Napi::Object::New(info.Env());
   buffers.Set("read", instance.read_buffer.value());
   buffers.Set("write", instance.write_buffer.value());
+  buffers.Set("tlsState", instance.tls_state.value());
   return buffers;
 }
 

@@ -41,7 +41,7 @@ export const TRANSFER_CODES = Object.freeze({
 export type TransferCode = keyof typeof TRANSFER_CODES;
 
 /** Where in its life a transfer was when it failed. */
-export type TransferPhase = 'arguments' | 'queue' | 'dns' | 'connect' | 'send' | 'head' | 'body' | 'done';
+export type TransferPhase = 'arguments' | 'queue' | 'dns' | 'connect' | 'tls' | 'send' | 'head' | 'body' | 'done';
 
 export interface TransferErrorDetails {
   /** Where the transfer was. Default `'arguments'` for INVALID_ARGUMENT, else unset. */

@@ -5,7 +5,7 @@ import { invalidArgument } from './errors.ts';
 export interface Origin {
   /** As in `URL.origin`: `http://example.org:8080`. Equal texts are equal origins. */
   readonly text: string;
-  readonly scheme: 'http';
+  readonly scheme: 'http' | 'https';
   /** What to connect to: a name, an IPv4 address, or an IPv6 address without brackets. */
   readonly host: string;
   /** 1 to 65,535. */
@@ -15,14 +15,16 @@ export interface Origin {
 }
 
 const HTTP_PORT_DEFAULT = 80;
+const HTTPS_PORT_DEFAULT = 443;
 
 /** The origin of a parsed URL. Throws INVALID_ARGUMENT for what cannot be requested. */
 export function originOf(url: URL): Origin {
-  if (url.protocol === 'https:') {
-    throw invalidArgument('url', `HTTPS is not built yet, so ${shown(url)} cannot be requested; only http: URLs can.`);
-  }
-  if (url.protocol !== 'http:') {
-    throw invalidArgument('url', `The URL's scheme ${url.protocol} cannot be requested; only http: URLs can.`);
+  const secure = url.protocol === 'https:';
+  if (!secure && url.protocol !== 'http:') {
+    throw invalidArgument(
+      'url',
+      `The URL's scheme ${url.protocol} cannot be requested; only http: and https: URLs can.`,
+    );
   }
   if (url.username !== '' || url.password !== '') {
     throw invalidArgument(
@@ -31,9 +33,11 @@ export function originOf(url: URL): Origin {
     );
   }
   if (url.hostname === '') throw invalidArgument('url', `The URL ${shown(url)} has no host.`);
-  const port = url.port === '' ? HTTP_PORT_DEFAULT : Number(url.port);
+  const portDefault = secure ? HTTPS_PORT_DEFAULT : HTTP_PORT_DEFAULT;
+  const port = url.port === '' ? portDefault : Number(url.port);
   if (port === 0) throw invalidArgument('url', `The URL ${shown(url)} names port 0, which nothing listens on.`);
-  return { text: url.origin, scheme: 'http', host: bareHost(url.hostname), port, hostField: url.host };
+  const scheme = secure ? 'https' : 'http';
+  return { text: url.origin, scheme, host: bareHost(url.hostname), port, hostField: url.host };
 }
 
 /** The origin behind its text, for a shard that was told the text by the main thread. */

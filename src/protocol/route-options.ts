@@ -6,6 +6,7 @@
 import { isIP } from 'node:net';
 import { invalidArgument } from './errors.ts';
 import { checkInteger, checkNumber, checkRecord, describe } from './options.ts';
+import { DEFAULT_TLS_PLAN, resolveTlsOptions, type TlsOptions, type TlsPlan } from './tls-options.ts';
 
 /** Which addresses of a name are used (CURLOPT_IPRESOLVE): 0 all, 4 IPv4 only, 6 IPv6 only. */
 export type IpFamily = 0 | 4 | 6;
@@ -40,6 +41,8 @@ export interface RouteOptions {
   noDelay?: boolean;
   /** Default false. `true`: after 60 s of silence, every 60 s, 9 times (CURLOPT_TCP_KEEPALIVE and its three). */
   keepAlive?: boolean | Partial<KeepAlive>;
+  /** Of `https:` URLs. Default: Node's root certificates, TLS 1.2 and 1.3. */
+  tls?: TlsOptions;
 }
 
 /** `RouteOptions`, checked: what makes a route of an origin. */
@@ -51,6 +54,7 @@ export interface RoutePlan {
   readonly family: IpFamily;
   readonly noDelay: boolean;
   readonly keepAlive: KeepAlive | null;
+  readonly tls: TlsPlan;
 }
 
 /** Empty texts and port 0: any host or port of the origin, or the origin's own as the target. */
@@ -69,6 +73,7 @@ export const ROUTE_OPTION_NAMES: readonly string[] = [
   'family',
   'noDelay',
   'keepAlive',
+  'tls',
 ];
 
 /** sun_path holds 108 bytes; a path has an end mark (unix(7)). */
@@ -87,11 +92,12 @@ export const PLAIN_PLAN: RoutePlan = Object.freeze({
   family: 0,
   noDelay: true,
   keepAlive: null,
+  tls: DEFAULT_TLS_PLAN,
 });
 
 /** Answers PLAIN_PLAN itself when nothing differs from it. Throws TransferError INVALID_ARGUMENT that names the option, behind `prefix`. */
 export function resolveRouteOptions(given: RouteOptions, prefix = ''): RoutePlan {
-  const { connectTo, unixPath, localAddress, localPorts, family, noDelay, keepAlive } = given;
+  const { connectTo, unixPath, localAddress, localPorts, family, noDelay, keepAlive, tls } = given;
   const plan: RoutePlan = {
     connectTo: checkConnectTo(`${prefix}connectTo`, connectTo),
     unixPath: checkUnixPath(`${prefix}unixPath`, unixPath),
@@ -100,6 +106,7 @@ export function resolveRouteOptions(given: RouteOptions, prefix = ''): RoutePlan
     family: checkFamily(`${prefix}family`, family),
     noDelay: noDelay === undefined ? true : checkBoolean(`${prefix}noDelay`, noDelay),
     keepAlive: checkKeepAlive(`${prefix}keepAlive`, keepAlive),
+    tls: resolveTlsOptions(tls, `${prefix}tls`),
   };
   if (plan.unixPath !== '' && plan.connectTo.length > 0) {
     throw invalidArgument(
@@ -107,10 +114,11 @@ export function resolveRouteOptions(given: RouteOptions, prefix = ''): RoutePlan
       `${prefix}unixPath and ${prefix}connectTo name two targets; give one of them.`,
     );
   }
-  return isPlainPlan(plan) && plan.connectTo.length === 0 ? PLAIN_PLAN : Object.freeze(plan);
+  const plain = isPlainPlan(plan) && plan.connectTo.length === 0 && plan.tls === DEFAULT_TLS_PLAN;
+  return plain ? PLAIN_PLAN : Object.freeze(plan);
 }
 
-/** Whether nothing differs from PLAIN_PLAN, connect-to entries apart. */
+/** Whether nothing differs from PLAIN_PLAN, connect-to entries and TLS apart. */
 export function isPlainPlan(plan: RoutePlan): boolean {
   if (plan.unixPath !== '' || plan.localAddresses.length > 0 || plan.localPorts !== null) return false;
   return plan.family === 0 && plan.noDelay && plan.keepAlive === null;

@@ -10,6 +10,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { originOf } from '../../src/protocol/origin.ts';
+import { DEFAULT_TLS_PLAN, TLS_FIELDS, type TlsPlan } from '../../src/protocol/tls-options.ts';
 import type { TransferOptions } from '../../src/worker/multi/index.ts';
 import { firstDifference, matchKeyOf } from '../../src/worker/multi/match-key.ts';
 import { type Route, routeOf } from '../../src/worker/multi/route.ts';
@@ -31,19 +32,42 @@ const FIELDS: readonly { field: string; at: string; changed: Changed }[] = [
   { field: 'family', at: 'family', changed: { family: 4 } },
   { field: 'noDelay', at: 'noDelay', changed: { noDelay: false } },
   { field: 'keepAlive', at: 'keepAlive', changed: { keepAlive: { idleMs: 60_000, intervalMs: 60_000, probes: 9 } } },
+  ...TLS_FIELDS.map((field) => ({ field: `tls ${field}`, at: 'tls', changed: { tls: tlsWith(field) } })),
 ];
+
+/** A plan of which this field is not the default. */
+function tlsWith(field: (typeof TLS_FIELDS)[number]): TlsPlan {
+  const value = DEFAULT_TLS_PLAN[field];
+  if (field === 'checkServerIdentity') return { ...DEFAULT_TLS_PLAN, [field]: () => undefined, identity: field };
+  const other = typeof value === 'boolean' ? !value : Array.isArray(value) ? ['other'] : 'other';
+  return { ...DEFAULT_TLS_PLAN, [field]: other, identity: field };
+}
+
+/** What two changes of the plan make together. */
+function mergeTls(a: TlsPlan | null, b: TlsPlan | null): TlsPlan | null {
+  if (a === null || b === null) return a ?? b;
+  const merged = { ...a };
+  for (const field of TLS_FIELDS)
+    if (b[field] !== DEFAULT_TLS_PLAN[field]) Object.assign(merged, { [field]: b[field] });
+  return { ...merged, identity: `${a.identity} ${b.identity}` };
+}
 
 const PAIRS = FIELDS.flatMap((one, index) => FIELDS.slice(index + 1).map((other) => ({ one, other })));
 
 /** With a target, so that each of its parts can change alone. */
-const BASE: Changed = { connectTo: { host: 'fe80::1', port: 8080 } };
+const BASE: Changed = { connectTo: { host: 'fe80::1', port: 8080 }, tls: DEFAULT_TLS_PLAN };
 
 function route(...changes: readonly Changed[]): Route {
   const { origin } = routeOf(originOf(new URL('http://one.test/')));
   const parts = Object.assign({}, origin, ...changes.map((changed) => changed.origin)) as Route['origin'];
   const text = `${parts.scheme}://${parts.host}:${parts.port}`;
   const connectTo = changes.reduce<Route['connectTo']>((target, changed) => merge(target, changed.connectTo), null);
-  const merged = Object.assign({ ...routeOf(origin) }, ...changes, { origin: { ...parts, text }, connectTo }) as Route;
+  const tls = changes.reduce<TlsPlan | null>((plan, changed) => mergeTls(plan, changed.tls ?? null), null);
+  const merged = Object.assign({ ...routeOf(origin) }, ...changes, {
+    origin: { ...parts, text },
+    connectTo,
+    tls,
+  }) as Route;
   return { ...merged, plain: changes.every((changed) => Object.keys(changed).every((key) => key === 'origin')) };
 }
 
@@ -85,10 +109,11 @@ describe('the key and the ladder agree', () => {
 
   test('contract/rule-60 a plain route differs from each that is not, and equals its like', () => {
     expectSame(route(), route());
-    for (const { field, changed } of FIELDS.filter(({ at }) => at !== 'connectTo')) {
+    for (const { field, changed } of FIELDS.filter(({ at }) => at !== 'connectTo' && at !== 'tls')) {
       expectDifferent(route(), route(changed), field);
     }
     expectDifferent(route(), route(BASE), 'connectTo host');
+    expectDifferent(route(), route({ tls: DEFAULT_TLS_PLAN }), 'tls ca');
   });
 
   test('contract/rule-60 order and number of local addresses, each keep-alive value, and texts that hold separators', () => {
@@ -109,7 +134,7 @@ describe('the key and the ladder agree', () => {
       seed = (Math.imul(seed, 1_103_515_245) + 12_345) >>> 0;
       return (seed >>> 8) % below;
     };
-    const pick = (): Route => route(...FIELDS.filter(() => random(6) === 0).map(({ changed }) => changed));
+    const pick = (): Route => route(...FIELDS.filter(() => random(FIELDS.length) === 0).map(({ changed }) => changed));
     let equal = 0;
     for (let count = 0; count < 2_000; count++) {
       const [a, b] = [pick(), pick()];

@@ -8,6 +8,7 @@
 import { createRequire } from 'node:module';
 import { fileURLToPath } from 'node:url';
 import type { AddressFamily } from './io.ts';
+import type { TlsFault, TlsInfo } from './tls-io.ts';
 
 /** Descriptors and events are int32; every number that can fail is a negative errno then. See `io.ts` for what each promises. */
 export interface Addon {
@@ -26,7 +27,29 @@ export interface Addon {
   close(socket: number): number;
   remoteAddress(socket: number): string;
   /** Where `read` and `write` find their bytes: the same two arrays at every call. */
-  buffers(): { readonly read: Uint8Array; readonly write: Uint8Array };
+  buffers(): { readonly read: Uint8Array; readonly write: Uint8Array; readonly tlsState: Int32Array };
+
+  tlsTrust(pems: readonly string[], systemPaths: boolean): number | string;
+  tlsContext(settings: TlsSettings): number | string;
+  tlsClose(number: number): void;
+  tlsStart(
+    socket: number,
+    context: number,
+    name: string,
+    isAddress: boolean,
+    sendName: boolean,
+    checkName: boolean,
+    destination: string,
+  ): number;
+  tlsHandshake(socket: number): number;
+  tlsApprove(socket: number): number;
+  tlsShutDown(socket: number): number;
+  tlsInfo(socket: number): TlsInfo | null;
+  tlsPeer(socket: number): Buffer | null;
+  tlsError(socket: number): TlsFault | null;
+  tlsSessions(context: number): number;
+  /** Live objects of all threads of the process. */
+  tlsObjects(): { contexts: number; trusts: number; connections: number; sessions: number };
 
   pollerOpen(): { readonly descriptor: number; readonly events: Int32Array } | number;
   pollerWatch(poller: number, socket: number, what: number, tag: number): number;
@@ -58,6 +81,26 @@ export interface Addon {
   resolverClose(resolver: number): void;
 
   fileLimit(): number;
+}
+
+/** What a context is made of; texts that are '' leave OpenSSL's defaults. */
+export interface TlsSettings {
+  readonly certificates: readonly string[];
+  readonly keys: readonly string[];
+  readonly pfx: Uint8Array | '';
+  readonly passphrase: string | null;
+  readonly ciphers: string;
+  readonly suites: string;
+  readonly signatures: string;
+  readonly groups: string;
+  /** As on the wire. */
+  readonly alpn: Uint8Array | '';
+  readonly keyLog: string;
+  readonly versionMin: number;
+  readonly versionMax: number;
+  readonly verify: boolean;
+  readonly keepSessions: boolean;
+  readonly trust: number;
 }
 
 /** A `ResolveAnswer` with the errno that EAI_SYSTEM leaves open, or 0. */

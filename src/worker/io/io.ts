@@ -5,6 +5,8 @@
  * Every call that can fail answers a negative errno (`-errno`, see `errno.ts`) and never throws: these are the hot calls.
  */
 
+import type { TlsIo } from './tls-io.ts';
+
 /** A socket is its descriptor: a small dense non-negative integer, reused by the kernel after close. */
 export type Socket = number;
 
@@ -47,12 +49,15 @@ export interface Io {
   readInto(socket: Socket, target: Uint8Array, offset: number, length: number): number;
   /** Writes `writeBuffer[offset, offset + length)`; the count written, or -EAGAIN, -EPIPE, … Never raises SIGPIPE. */
   write(socket: Socket, offset: number, length: number): number;
-  /** As `write`, from `source`. */
+  /** As `write`, from `source`. With TLS it may answer more than `length`, where more was taken by the call that -EAGAIN answered. */
   writeFrom(socket: Socket, source: Uint8Array, offset: number, length: number): number;
   /** Closes a socket that `open` made or `adopt` took; -EBADF for any other descriptor, which stays untouched. */
   close(socket: Socket): number;
   /** The peer's address as text, `127.0.0.1:8080` or `[::1]:8080`; the path of a unix socket; empty when not connected. */
   remoteAddress(socket: Socket): string;
+
+  /** TLS on sockets; absent: https cannot be reached this way. */
+  readonly tls?: TlsIo;
 
   /** A resolver with a descriptor of its own. One per multi. Throws an Error whose `code` is the errno's name. */
   openResolver(): Resolver;

@@ -4,6 +4,7 @@ import { markAsUntransferable } from 'node:worker_threads';
 import { addon } from './addon.ts';
 import { errnoName } from './errno.ts';
 import type { Io, ResolveAnswer, Resolver } from './io.ts';
+import { NativeTls } from './native-tls.ts';
 
 let io: Io | undefined;
 
@@ -23,10 +24,11 @@ export function fileLimit(): number {
 
 function createIo(): Io {
   const native = addon();
-  const { read: readBuffer, write: writeBuffer } = native.buffers();
+  const { read: readBuffer, write: writeBuffer, tlsState } = native.buffers();
   // The addon keeps their addresses: transferred, they would have it read into another thread's memory.
   markAsUntransferable(readBuffer.buffer);
   markAsUntransferable(writeBuffer.buffer);
+  markAsUntransferable(tlsState.buffer);
   return {
     readBuffer,
     writeBuffer,
@@ -44,6 +46,7 @@ function createIo(): Io {
     writeFrom: native.writeFrom,
     close: native.close,
     remoteAddress: native.remoteAddress,
+    tls: new NativeTls(native, tlsState),
     openResolver: () => new NativeResolver(),
   };
 }

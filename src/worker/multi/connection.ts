@@ -14,12 +14,22 @@ import { TransferError } from '../../protocol/errors.ts';
 import { ResponseParser, type ResponseSink } from '../../protocol/http1/response-parser.ts';
 import { EAGAIN, EINTR, EPIPE, errnoName } from '../io/errno.ts';
 import { EVENT_ERR, EVENT_IN, EVENT_OUT } from '../io/io.ts';
+import {
+  TLS_FAILED,
+  TLS_MORE,
+  TLS_READ_WANTS_WRITE,
+  TLS_TRUNCATED,
+  TLS_WRITE_WANTS_READ,
+  type TlsInfo,
+  type TlsIo,
+} from '../io/tls-io.ts';
 import type { Destination } from './destination.ts';
 import type { Multi } from './multi.ts';
 import { RequestSender, type SendProgress } from './request-sender.ts';
 import { type SocketEntry, type SocketOwner, WATCH_IN, WATCH_NONE, WATCH_OUT } from './socket-table.ts';
 import type { Throttle } from './throttle.ts';
 import { TimerNode, type TimerOwner } from './timer-queue.ts';
+import { connectionFailed } from './tls-failure.ts';
 import type { Transfer } from './transfer.ts';
 import { PAUSE } from './transfer-options.ts';
 
@@ -64,6 +74,10 @@ export class Connection implements SocketOwner, ResponseSink, TimerOwner {
   readonly #multi: Multi;
   readonly #entry: SocketEntry;
   readonly #sender: RequestSender;
+  /** How TLS was set up; null: it is plain. */
+  readonly #tls: TlsInfo | null;
+  /** What the last read or write left behind, as bits (tls-io.ts); 0 always where it is plain. */
+  #tlsState = 0;
   /** Bytes read from the socket and held back because the transfer paused. */
   #leftover: Uint8Array | null = null;
   /** A chunk that `onData` refused with PAUSE: it comes again, first. */
@@ -75,12 +89,19 @@ export class Connection implements SocketOwner, ResponseSink, TimerOwner {
   /** What a callback threw: it fails the transfer, not the connection's parser. */
   #thrown: TransferError | null = null;
 
-  constructor(multi: Multi, destination: Destination, entry: SocketEntry, limits: Transfer['limits']) {
+  constructor(
+    multi: Multi,
+    destination: Destination,
+    entry: SocketEntry,
+    limits: Transfer['limits'],
+    tls: TlsInfo | null,
+  ) {
     this.#multi = multi;
     this.#entry = entry;
     this.destination = destination;
     this.parser = new ResponseParser(limits);
     this.#sender = new RequestSender(multi, entry.socket);
+    this.#tls = tls;
     this.remoteAddress = multi.io.remoteAddress(entry.socket);
     this.connectedAt = multi.now;
     entry.owner = this;
@@ -108,6 +129,7 @@ export class Connection implements SocketOwner, ResponseSink, TimerOwner {
     transfer.state = 'sending';
     transfer.reused = this.uses > 0;
     transfer.remoteAddress = this.remoteAddress;
+    transfer.tls = this.#tls;
     this.uses++;
     this.parser.limits = transfer.limits;
     this.parser.begin(transfer.method, this);
@@ -118,6 +140,7 @@ export class Connection implements SocketOwner, ResponseSink, TimerOwner {
 
   #sendStep(transfer: Transfer, progress: SendProgress): void {
     const multi = this.#multi;
+    if (this.#tls !== null) this.#noteTls(TLS_WRITE_WANTS_READ);
     switch (progress) {
       case 'sent':
         transfer.sentUs = transfer.since(multi.now);
@@ -161,6 +184,7 @@ export class Connection implements SocketOwner, ResponseSink, TimerOwner {
     if (this.transfer !== transfer) return;
     this.#watch(transfer);
     if (transfer.state === 'body') this.#restartBodyClock(transfer);
+    if ((this.#tlsState & TLS_MORE) !== 0 && !transfer.paused) this.#receive();
   }
 
   /**
@@ -189,14 +213,20 @@ export class Connection implements SocketOwner, ResponseSink, TimerOwner {
     }
     if (this.state === 'closed') return;
     const transfer = this.transfer as Transfer;
-    if (this.#sender.progress === 'blocked' && (events === 0 || (events & (EVENT_OUT | EVENT_ERR)) !== 0)) {
+    // With TLS either direction may wait for the other.
+    const sends =
+      events === 0 || (events & (EVENT_OUT | EVENT_ERR)) !== 0 || (this.#tlsState & TLS_WRITE_WANTS_READ) !== 0;
+    if (this.#sender.progress === 'blocked' && sends) {
       const { bytesSent } = transfer;
       const progress = this.#sender.proceed(transfer);
       // An event that was not true is no progress: the clock runs on (rule 32).
       if (progress !== 'blocked' || transfer.bytesSent > bytesSent) this.#sendStep(transfer, progress);
+      else if (this.#tls !== null) this.#noteWriting(transfer);
     }
     if (this.transfer !== transfer || transfer.paused) return;
-    if (events === 0 || (events & (EVENT_IN | EVENT_ERR)) !== 0) this.#receive();
+    const reads =
+      events === 0 || (events & (EVENT_IN | EVENT_ERR)) !== 0 || (this.#tlsState & TLS_READ_WANTS_WRITE) !== 0;
+    if (reads) this.#receive();
   }
 
   // ── Resting ──────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -235,10 +265,14 @@ export class Connection implements SocketOwner, ResponseSink, TimerOwner {
     this.close();
   }
 
-  /** Anything on an idle connection makes it unfit: a close, or bytes that nobody asked for (RFC 9112 §9.2). */
+  /**
+   * Anything on an idle connection makes it unfit: a close, or bytes that nobody asked for (RFC 9112 §9.2). What TLS says to itself,
+   * such as tickets, is read away and is not meant; unless it must be answered and the peer takes no answer.
+   */
   #idleEvent(): void {
     const count = this.#multi.io.read(this.#entry.socket);
-    if (count < 0 && isTransient(count)) return;
+    if (this.#tls !== null) this.#noteTls(TLS_MORE | TLS_READ_WANTS_WRITE);
+    if (count < 0 && isTransient(count) && this.#tlsState === 0) return;
     this.#drop();
   }
 
@@ -274,26 +308,33 @@ export class Connection implements SocketOwner, ResponseSink, TimerOwner {
     return isMore;
   }
 
-  /** `count` bytes lie in the read buffer; 0: the peer's FIN; negative: an errno. */
+  /** `count` bytes lie in the read buffer; 0: the peer's FIN; negative: an errno, or what TLS answers. */
   #received(transfer: Transfer, count: number): boolean {
+    if (this.#tls !== null) this.#noteReading(transfer);
     if (count > 0) {
       transfer.pace?.receive?.moved(this.#multi, count);
       this.#consume(transfer, this.#multi.io.readBuffer, 0, count);
-    } else if (count === 0) this.#peerClosed(transfer);
-    else if (!isTransient(count)) this.#connectionLost(count);
+    } else this.#notReceived(transfer, count);
     return count > 0;
+  }
+
+  #notReceived(transfer: Transfer, count: number): void {
+    if (count === 0) this.#peerClosed(transfer);
+    else if (count === TLS_TRUNCATED) this.#peerTruncated(transfer);
+    else if (!isTransient(count)) this.#connectionLost(count);
   }
 
   #receiveIntoTarget(transfer: Transfer, target: Uint8Array, most: number): boolean {
     const count = this.#multi.io.readInto(this.#entry.socket, target, transfer.targetOffset, most);
+    if (this.#tls !== null) this.#noteReading(transfer);
     if (count > 0) {
       transfer.pace?.receive?.moved(this.#multi, count);
       transfer.targetOffset += count;
       transfer.bytesReceived += count;
       this.parser.skipBody(count);
+      if (this.parser.complete) this.#stray = (this.#tlsState & TLS_MORE) !== 0;
       this.#afterBytes(transfer);
-    } else if (count === 0) this.#peerClosed(transfer);
-    else if (!isTransient(count)) this.#connectionLost(count);
+    } else this.#notReceived(transfer, count);
     return count > 0;
   }
 
@@ -311,7 +352,7 @@ export class Connection implements SocketOwner, ResponseSink, TimerOwner {
       if (this.state === 'draining') this.#unwanted(bytes, consumed, end);
       return;
     }
-    if (this.parser.complete) this.#stray = consumed < end;
+    if (this.parser.complete) this.#stray = consumed < end || (this.#tlsState & TLS_MORE) !== 0;
     else if (consumed < end) this.#leftover = bytes.slice(consumed, end);
     this.#afterBytes(transfer);
   }
@@ -322,6 +363,25 @@ export class Connection implements SocketOwner, ResponseSink, TimerOwner {
     if (this.#thrown !== null) this.#fail(this.#thrown);
     else if (this.parser.complete && this.#refused === null) this.#finish(transfer);
     else if (transfer.state === 'body') this.#restartBodyClock(transfer);
+  }
+
+  /**
+   * The peer's FIN without its close_notify: anyone on the way could have sent it. What has an end of its own is judged by that; a
+   * body that only the close ends is not known to be whole (RFC 9112 §9.8).
+   */
+  #peerTruncated(transfer: Transfer): void {
+    if (transfer.state !== 'body' || this.parser.framing !== 'close' || this.parser.complete) {
+      this.#peerClosed(transfer);
+      return;
+    }
+    const origin = this.destination.origin.text;
+    this.#fail(
+      new TransferError(
+        'INCOMPLETE_BODY',
+        `${origin} closed the connection after ${transfer.bytesReceived} body bytes without ending TLS (close_notify), so the body, which has no announced length, may be cut short.`,
+        { phase: 'body' },
+      ),
+    );
   }
 
   #peerClosed(transfer: Transfer): void {
@@ -440,6 +500,8 @@ export class Connection implements SocketOwner, ResponseSink, TimerOwner {
     this.#leftover = null;
     if (leftover !== null) this.#consume(transfer, leftover, 0, leftover.length);
     else if (refused !== null) this.#afterBytes(transfer);
+    // What TLS has decrypted already no event of the socket will tell (rule 39).
+    if ((this.#tlsState & TLS_MORE) !== 0 && this.transfer === transfer && !transfer.paused) this.#receive();
   }
 
   // ── Ending ───────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -489,8 +551,11 @@ export class Connection implements SocketOwner, ResponseSink, TimerOwner {
   #receiveUnwanted(): void {
     const { io } = this.#multi;
     const count = io.read(this.#entry.socket);
+    if (this.#tls !== null) this.#noteTls(TLS_MORE | TLS_READ_WANTS_WRITE);
     if (count > 0) this.#unwanted(io.readBuffer, 0, count);
     else if (!isTransient(count)) this.close();
+    // More than was left to read away was there.
+    if (this.state === 'draining' && this.#tlsState !== 0) this.close();
   }
 
   #unwanted(bytes: Uint8Array, start: number, end: number): void {
@@ -554,8 +619,11 @@ export class Connection implements SocketOwner, ResponseSink, TimerOwner {
     const origin = this.destination.origin.text;
     const { phase } = transfer;
     const known = negativeErrno === 0 ? this.#sender.errno : negativeErrno;
-    const errno = known === 0 ? undefined : errnoName(known);
-    const how = errno ?? 'closed by the peer';
+    if (known === TLS_FAILED && transfer.state !== 'body') {
+      return connectionFailed(this.destination.origin, (this.#multi.io.tls as TlsIo).error(this.#entry.socket));
+    }
+    const errno = known === 0 || known === TLS_FAILED ? undefined : errnoName(known);
+    const how = known === TLS_FAILED ? 'TLS failed' : (errno ?? 'closed by the peer');
     const again = this.#bodyForbidsRetry(transfer)
       ? '; it was not tried again, because a body that was read from a stream cannot be sent again'
       : '';
@@ -608,9 +676,31 @@ export class Connection implements SocketOwner, ResponseSink, TimerOwner {
     const { progress } = this.#sender;
     const { pace, paused, sendPaused } = transfer;
     const incoming = paused || pace?.receive?.waiting ? WATCH_NONE : WATCH_IN;
-    const outgoing = progress === 'blocked' && !sendPaused ? WATCH_OUT : WATCH_NONE;
+    const tls = this.#tlsState;
+    const blocked = progress === 'blocked' && !sendPaused && (tls & TLS_WRITE_WANTS_READ) === 0;
+    const outgoing = blocked || (tls & TLS_READ_WANTS_WRITE) !== 0 ? WATCH_OUT : WATCH_NONE;
     pace?.watch(this.#multi, paused || sendPaused || progress === 'starved');
     this.#multi.sockets.want(this.#entry, incoming | outgoing);
+  }
+
+  /** Takes over the bits of one direction. */
+  #noteTls(bits: number): void {
+    const { state } = this.#multi.io.tls as TlsIo;
+    this.#tlsState = (this.#tlsState & ~bits) | ((state[0] as number) & bits);
+  }
+
+  /** After a write that came no further: what it waits for may have changed. */
+  #noteWriting(transfer: Transfer): void {
+    this.#noteTls(TLS_WRITE_WANTS_READ);
+    this.#watch(transfer);
+  }
+
+  /** After a read: it goes on without an event where TLS has more, and where it must write first, when it can. */
+  #noteReading(transfer: Transfer): void {
+    const before = this.#tlsState;
+    this.#noteTls(TLS_MORE | TLS_READ_WANTS_WRITE);
+    if ((this.#tlsState & TLS_MORE) !== 0) this.#multi.schedule(transfer);
+    if (((before ^ this.#tlsState) & TLS_READ_WANTS_WRITE) !== 0) this.#watch(transfer);
   }
 
   #restartBodyClock(transfer: Transfer): void {

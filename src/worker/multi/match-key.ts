@@ -13,6 +13,7 @@
  * would come to the same today, such as `family: 4` for a host that is an IPv4 address.
  */
 
+import { TLS_FIELDS, type TlsPlan } from '../../protocol/tls-options.ts';
 import type { Route } from './route.ts';
 
 /** One rung: true when the routes agree in this field. */
@@ -48,7 +49,19 @@ const LADDER: readonly (readonly [field: string, same: SameField])[] = [
   ['family', sameFamily],
   ['noDelay', sameNoDelay],
   ['keepAlive', sameKeepAlive],
+  // One for each option: a connection was verified, and has shown who we are, by all of them.
+  ...TLS_FIELDS.map((field) => [`tls ${field}`, sameTls(field)] as const),
 ];
+
+function sameTls(field: keyof TlsPlan): SameField {
+  return ({ tls: a }, { tls: b }) => {
+    if (a === b) return true;
+    if (a === null || b === null) return false;
+    const [one, other] = [a[field], b[field]];
+    if (Array.isArray(one) && Array.isArray(other)) return sameList(one, other);
+    return one === other;
+  };
+}
 
 /** The first field in which they differ; null: their transfers may share a connection. */
 export function firstDifference(a: Route, b: Route): string | null {
@@ -58,11 +71,21 @@ export function firstDifference(a: Route, b: Route): string | null {
 
 /** Equal exactly when the routes agree in every field. */
 export function matchKeyOf(route: Route): string {
-  const { origin, connectTo, unixPath, localAddresses, localPorts, family, noDelay, keepAlive } = route;
+  const { origin, connectTo, unixPath, localAddresses, localPorts, family, noDelay, keepAlive, tls } = route;
   if (route.plain) return origin.text;
   const probing = keepAlive === null ? null : [keepAlive.idleMs, keepAlive.intervalMs, keepAlive.probes];
   // A list in JSON has one reading: no field can look like the end of another. The text of an origin holds no blank.
-  const rest = [connectTo?.host, connectTo?.port, unixPath, localAddresses, localPorts, family, noDelay, probing];
+  const rest = [
+    connectTo?.host,
+    connectTo?.port,
+    unixPath,
+    localAddresses,
+    localPorts,
+    family,
+    noDelay,
+    probing,
+    tls?.identity,
+  ];
   return `${origin.text} ${JSON.stringify(rest)}`;
 }
 

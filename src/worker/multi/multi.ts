@@ -428,6 +428,7 @@ export class Multi {
     transfer.stopClocks(this);
     transfer.connection = null;
     transfer.dial = null;
+    transfer.handshake = null;
     transfer.error = error;
     if (transfer.endUs < 0) transfer.endUs = transfer.since(this.now);
     this.#bytesIn += transfer.bytesReceived;

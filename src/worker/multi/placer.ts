@@ -6,6 +6,7 @@
  */
 
 import { TransferError } from '../../protocol/errors.ts';
+import type { TlsInfo } from '../io/tls-io.ts';
 import { Connection } from './connection.ts';
 import type { ConnectionCache } from './connection-cache.ts';
 import type { Destination } from './destination.ts';
@@ -13,6 +14,7 @@ import { Dial } from './dial.ts';
 import type { Multi } from './multi.ts';
 import type { SocketEntry } from './socket-table.ts';
 import { TimerNode, type TimerOwner } from './timer-queue.ts';
+import { TlsHandshake } from './tls-handshake.ts';
 import type { Transfer } from './transfer.ts';
 
 export class Placer implements TimerOwner {
@@ -54,11 +56,16 @@ export class Placer implements TimerOwner {
   /** Takes a transfer away from whatever serves it. */
   release(transfer: Transfer): void {
     if (transfer.state === 'queued') this.#cache.dequeue(transfer, this.#destinationOf(transfer));
-    const { dial, connection } = transfer;
+    const { dial, handshake, connection } = transfer;
     if (dial !== null) {
       dial.cancel();
       transfer.dial = null;
       this.freeSlot(dial.destination);
+    }
+    if (handshake !== null) {
+      handshake.cancel();
+      transfer.handshake = null;
+      this.freeSlot(handshake.destination);
     }
     transfer.stopClocks(this.#multi);
     transfer.connection = null;
@@ -69,9 +76,24 @@ export class Placer implements TimerOwner {
     const { transfer, destination } = dial;
     transfer.dial = null;
     transfer.connectUs = transfer.since(this.#multi.now);
-    transfer.tlsUs = transfer.connectUs;
+    const { tls } = transfer.route;
+    if (tls === null) {
+      this.#beginFirst(transfer, destination, entry, null);
+      return;
+    }
+    transfer.handshake = new TlsHandshake(this.#multi, transfer, destination, entry, tls);
+    transfer.handshake.start();
+  }
+
+  handshakeSucceeded({ transfer, destination, entry }: TlsHandshake, info: TlsInfo): void {
+    transfer.handshake = null;
+    this.#beginFirst(transfer, destination, entry, info);
+  }
+
+  #beginFirst(transfer: Transfer, destination: Destination, entry: SocketEntry, tls: TlsInfo | null): void {
+    transfer.tlsUs = tls === null ? transfer.connectUs : transfer.since(this.#multi.now);
     this.opened++;
-    const connection = new Connection(this.#multi, destination, entry, transfer.limits);
+    const connection = new Connection(this.#multi, destination, entry, transfer.limits, tls);
     connection.generation = transfer.generation;
     this.#begin(connection, transfer);
   }

@@ -15,6 +15,7 @@ import {
   PLAIN_PLAN,
   type RoutePlan,
 } from '../../protocol/route-options.ts';
+import { DEFAULT_TLS_PLAN, type TlsPlan } from '../../protocol/tls-options.ts';
 import type { Destination } from './destination.ts';
 
 export interface HostPort {
@@ -37,6 +38,8 @@ export interface Route {
   readonly noDelay: boolean;
   /** null: no probes. */
   readonly keepAlive: KeepAlive | null;
+  /** null: the origin is reached without TLS. */
+  readonly tls: TlsPlan | null;
   /** True exactly when everything but the origin is the default: then the origin's text tells routes apart. */
   readonly plain: boolean;
   /** @internal Where a connection cache last found it to lead, so that a request looks nothing up. No part of the value. */
@@ -47,7 +50,10 @@ export interface Route {
 export function routeOf(origin: Origin, plan: RoutePlan = PLAIN_PLAN): Route {
   const { unixPath, localAddresses, localPorts, family, noDelay, keepAlive } = plan;
   const connectTo = connectToOf(origin, plan.connectTo);
-  const plain = plan === PLAIN_PLAN || (connectTo === null && isPlainPlan(plan));
+  const tls = origin.scheme === 'https' ? plan.tls : null;
+  // By identity, not by reference: kept plans are dropped when there are many.
+  const plainTls = tls === null || tls.identity === DEFAULT_TLS_PLAN.identity;
+  const plain = plan === PLAIN_PLAN || (connectTo === null && plainTls && isPlainPlan(plan));
   return {
     origin,
     connectTo,
@@ -57,6 +63,7 @@ export function routeOf(origin: Origin, plan: RoutePlan = PLAIN_PLAN): Route {
     family,
     noDelay,
     keepAlive,
+    tls,
     plain,
     destination: null,
   };

@@ -14,6 +14,8 @@ export function totalTimeout({ origin, timeouts, phase }: Transfer): TransferErr
   );
 }
 
+const CONNECTING = { dns: 'Resolving', connect: 'Connecting to', tls: 'The TLS handshake with' };
+
 /** The clock of the state that the transfer is in. */
 export function phaseTimeout({ origin, timeouts, phase, state, dial }: Transfer): TransferError {
   switch (state) {
@@ -29,7 +31,7 @@ export function phaseTimeout({ origin, timeouts, phase, state, dial }: Transfer)
       if (dial !== null && dial.shortage !== null) return noDescriptor(origin, dial.shortage, timeouts.connectMs);
       return new TransferError(
         'CONNECT_TIMEOUT',
-        `${phase === 'dns' ? 'Resolving' : 'Connecting to'} ${origin.text} took longer than ${timeouts.connectMs} ms; check the address or raise timeouts.connectMs.`,
+        `${CONNECTING[phase as keyof typeof CONNECTING]} ${origin.text} took longer than ${timeouts.connectMs} ms; check the address or raise timeouts.connectMs.`,
         { limit: 'timeouts.connectMs', phase },
       );
     case 'sending':

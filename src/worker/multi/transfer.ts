@@ -7,7 +7,7 @@
  *   new       not added to a multi, or removed from it
  *   runnable  added; starts in the multi's next turn
  *   queued    waits in its destination's queue for a connection slot
- *   dialing   `dial` opens a connection for it: look-up, then connecting
+ *   dialing   `dial` opens a connection for it: look-up, then connecting; then `handshake` sets up TLS, for https
  *   sending   has `connection`; part of the request is not written yet (a response may already arrive)
  *   waiting   has `connection`; the request is written, the final head has not arrived
  *   body      has `connection`; the head has been delivered
@@ -17,6 +17,7 @@
 import { MultiError, type TransferError, type TransferPhase } from '../../protocol/errors.ts';
 import { completeTimeouts, type Limits, type Timeouts } from '../../protocol/options.ts';
 import type { Origin } from '../../protocol/origin.ts';
+import type { TlsInfo } from '../io/tls-io.ts';
 import type { Connection } from './connection.ts';
 import type { Dial } from './dial.ts';
 import type { Multi } from './multi.ts';
@@ -25,6 +26,7 @@ import type { Route } from './route.ts';
 import type { SocketHooks } from './socket-hooks.ts';
 import { phaseTimeout, totalTimeout } from './timeouts.ts';
 import { TimerNode } from './timer-queue.ts';
+import type { TlsHandshake } from './tls-handshake.ts';
 import {
   checkCallback,
   type DataCallback,
@@ -69,6 +71,8 @@ export interface TransferInfo {
   readonly reused: boolean;
   /** `127.0.0.1:8080`; '' before there is a connection. */
   readonly remoteAddress: string;
+  /** Protocol, cipher and whether a session was resumed (CURLINFO_TLS_SSL_PTR); null on plain connections and before there is one. */
+  readonly tls: TlsInfo | null;
   readonly bytesReceived: number;
   readonly bytesSent: number;
   /** Whether it was sent a second time because its reused connection died before any response byte (RFC 9110 §9.2.2). */
@@ -105,6 +109,8 @@ export class Transfer {
   minorVersion = -1;
   reused = false;
   remoteAddress = '';
+  /** Of the connection it runs or ran over; null: plain, or none yet. */
+  tls: TlsInfo | null = null;
   bytesReceived = 0;
   bytesSent = 0;
 
@@ -117,7 +123,8 @@ export class Transfer {
   /** @internal Its place in its destination's queue; meaningful in 'queued'. */ queuePrevious: Transfer | null = null;
   /** @internal */ queueNext: Transfer | null = null;
   /** @internal True exactly while it waits in the multi's list of transfers to run. */ scheduled = false;
-  /** @internal Set in 'dialing'. */ dial: Dial | null = null;
+  /** @internal Set in 'dialing', until connected. */ dial: Dial | null = null;
+  /** @internal Set in 'dialing', once connected and where there is TLS. */ handshake: TlsHandshake | null = null;
   /** @internal Set in 'sending', 'waiting' and 'body'. */ connection: Connection | null = null;
   /** @internal */ readonly freshConnect: boolean;
   /** @internal null: the engine opens and closes its sockets itself. */ readonly socketHooks: SocketHooks | null =
@@ -238,6 +245,7 @@ export class Transfer {
       httpVersion: this.minorVersion < 0 ? '' : `HTTP/1.${this.minorVersion}`,
       reused: this.reused,
       remoteAddress: this.remoteAddress,
+      tls: this.tls,
       bytesReceived: this.bytesReceived,
       bytesSent: this.bytesSent,
       retried: this.retried,
@@ -269,7 +277,7 @@ export class Transfer {
       case 'queued':
         return 'queue';
       case 'dialing':
-        return this.dial?.phase ?? 'connect';
+        return this.handshake !== null ? 'tls' : (this.dial?.phase ?? 'connect');
       case 'sending':
         return 'send';
       case 'waiting':
@@ -340,6 +348,7 @@ export class Transfer {
     this.state = 'new';
     this.multi = null;
     this.dial = null;
+    this.handshake = null;
     this.connection = null;
     this.scheduled = false;
     this.unnotified = false;
@@ -356,6 +365,7 @@ export class Transfer {
     this.minorVersion = -1;
     this.reused = false;
     this.remoteAddress = '';
+    this.tls = null;
     this.bytesReceived = 0;
     this.bytesSent = 0;
     this.retried = false;

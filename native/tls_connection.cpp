@@ -1,0 +1,288 @@
+// See tls_connection.h.
+#include "tls_connection.h"
+
+#include <openssl/err.h>
+#include <openssl/x509v3.h>
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <limits>
+
+namespace shardfetch {
+
+static TlsConnection* connection_of(const SSL* ssl) { return static_cast<TlsConnection*>(SSL_get_app_data(ssl)); }
+
+static std::string der_of(X509* certificate) {
+  if (certificate == nullptr) return {};
+  unsigned char* bytes = nullptr;
+  const int length = i2d_X509(certificate, &bytes);
+  if (length < 0) return {};
+  std::string der(reinterpret_cast<char*>(bytes), static_cast<size_t>(length));
+  OPENSSL_free(bytes);
+  return der;
+}
+
+// ── The way to the socket ──────────────────────────────────────────────────────────────────────────────────────────────
+
+BIO_METHOD* TlsConnection::create_method() {
+  BIO_METHOD* method = BIO_meth_new(BIO_TYPE_SOURCE_SINK, "shardfetch socket");
+  if (method == nullptr) return nullptr;
+  BIO_meth_set_read(method, bio_read);
+  BIO_meth_set_write(method, bio_write);
+  BIO_meth_set_ctrl(method, bio_control);
+  return method;
+}
+
+int TlsConnection::bio_read(BIO* bio, char* target, int room) {
+  auto& connection = *static_cast<TlsConnection*>(BIO_get_data(bio));
+  BIO_clear_retry_flags(bio);
+  if (!connection.drained_ && connection.read_budget_ > 0) {
+    ssize_t count;
+    do count = ::recv(connection.descriptor_, target, static_cast<size_t>(room), 0);
+    while (count < 0 && errno == EINTR);
+    if (count > 0) {
+      // Less than there was room for: the kernel has no more now. Watching is level-triggered, so what comes later is told.
+      connection.drained_ = count < room;
+      connection.read_budget_ -= count;
+      return static_cast<int>(count);
+    }
+    if (count == 0) {
+      connection.end_of_file_ = true;
+      return 0;
+    }
+    if (errno != EAGAIN) {
+      connection.errno_ = errno;
+      return -1;
+    }
+    connection.drained_ = true;
+  }
+  BIO_set_retry_read(bio);
+  return -1;
+}
+
+int TlsConnection::bio_write(BIO* bio, const char* source, int length) {
+  auto& connection = *static_cast<TlsConnection*>(BIO_get_data(bio));
+  BIO_clear_retry_flags(bio);
+  ssize_t count;
+  do count = ::send(connection.descriptor_, source, static_cast<size_t>(length), MSG_NOSIGNAL);
+  while (count < 0 && errno == EINTR);
+  if (count >= 0) return static_cast<int>(count);
+  if (errno == EAGAIN) BIO_set_retry_write(bio);
+  else connection.errno_ = errno;
+  return -1;
+}
+
+long TlsConnection::bio_control(BIO* bio, int command, long, void*) {
+  if (command == BIO_CTRL_FLUSH) return 1;
+  if (command == BIO_CTRL_EOF) return static_cast<TlsConnection*>(BIO_get_data(bio))->end_of_file_ ? 1 : 0;
+  return 0;
+}
+
+// ── Life ───────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+TlsConnection::TlsConnection(TlsContext& context, SSL* ssl, int descriptor)
+    : context_(context), ssl_(ssl), descriptor_(descriptor) {
+  context_.hold();
+  tls_count(TlsObject::kConnection, 1);
+}
+
+TlsConnection::~TlsConnection() {
+  SSL_free(ssl_);
+  ERR_clear_error();
+  if (early_session_ != nullptr) SSL_SESSION_free(early_session_);
+  context_.release();
+  tls_count(TlsObject::kConnection, -1);
+}
+
+TlsConnection* TlsConnection::create(TlsContext& context, BIO_METHOD* method, int descriptor) {
+  ERR_clear_error();
+  SSL* ssl = SSL_new(context.get());
+  BIO* bio = BIO_new(method);
+  if (ssl == nullptr || bio == nullptr) {
+    SSL_free(ssl);
+    BIO_free(bio);
+    ERR_clear_error();
+    return nullptr;
+  }
+  auto* connection = new TlsConnection(context, ssl, descriptor);
+  BIO_set_data(bio, connection);
+  BIO_set_init(bio, 1);
+  SSL_set_bio(ssl, bio, bio);
+  SSL_set_app_data(ssl, connection);
+  SSL_set_connect_state(ssl);
+  return connection;
+}
+
+bool TlsConnection::expect(const std::string& name, bool is_address, bool send_name, bool check_name) {
+  X509_VERIFY_PARAM* parameters = SSL_get0_param(ssl_);
+  // RFC 9525: no name of the subject counts, and a wildcard is a whole label.
+  X509_VERIFY_PARAM_set_hostflags(parameters, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS | X509_CHECK_FLAG_NEVER_CHECK_SUBJECT);
+  bool expected = true;
+  if (check_name && is_address) expected = X509_VERIFY_PARAM_set1_ip_asc(parameters, name.c_str()) == 1;
+  else if (check_name) expected = X509_VERIFY_PARAM_set1_host(parameters, name.data(), name.size()) == 1;
+  if (expected && send_name && !is_address) expected = SSL_set_tlsext_host_name(ssl_, name.c_str()) == 1;
+  ERR_clear_error();
+  return expected;
+}
+
+void TlsConnection::resume(const std::string& destination) {
+  if (!context_.keeps_sessions() || destination.empty()) return;
+  destination_ = destination;
+  SSL_SESSION* session = context_.sessions.take(destination);
+  if (session == nullptr) return;
+  SSL_set_session(ssl_, session);
+  SSL_SESSION_free(session);
+  ERR_clear_error();
+}
+
+void TlsConnection::approve() {
+  approved_ = true;
+  if (early_session_ == nullptr) return;
+  context_.sessions.put(destination_, early_session_);
+  early_session_ = nullptr;
+}
+
+// ── Calls ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+void TlsConnection::begin_call() {
+  errno_ = 0;
+  drained_ = false;
+  read_budget_ = kReadBytesMax;
+  ERR_clear_error();
+}
+
+// Why the last SSL_* call did not succeed. Leaves OpenSSL's queue empty.
+int32_t TlsConnection::reason_of(int result) {
+  switch (SSL_get_error(ssl_, result)) {
+    case SSL_ERROR_WANT_READ:
+      ERR_clear_error();
+      return kTlsWantRead;
+    case SSL_ERROR_WANT_WRITE:
+      ERR_clear_error();
+      return kTlsWantWrite;
+    case SSL_ERROR_ZERO_RETURN:
+      ERR_clear_error();
+      return 0;
+    default:
+      break;
+  }
+  const unsigned long code = tls_take_error();
+  broken_ = true;
+  if (errno_ != 0) return -errno_;
+  const bool told = code != 0 && !(ERR_GET_LIB(code) == ERR_LIB_SSL && ERR_GET_REASON(code) == SSL_R_UNEXPECTED_EOF_WHILE_READING);
+  if (end_of_file_ && !told) return kTlsTruncated;
+  failure_.code = code;
+  return kTlsFailed;
+}
+
+int32_t TlsConnection::handshake() {
+  begin_call();
+  const int result = SSL_do_handshake(ssl_);
+  if (result == 1) {
+    established_ = true;
+    ERR_clear_error();
+    return 0;
+  }
+  const int32_t reason = reason_of(result);
+  if (reason == kTlsWantRead || reason == kTlsWantWrite) return reason;
+  // What was to be resumed may be what the peer could not bear.
+  if (!destination_.empty()) context_.sessions.forget(destination_);
+  return reason == 0 ? kTlsTruncated : reason;
+}
+
+int32_t TlsConnection::read(uint8_t* target, int64_t room, int32_t& state) {
+  state = 0;
+  if (ended_) return end_;
+  begin_call();
+  int64_t total = 0;
+  while (total < room) {
+    const auto bytes = static_cast<int>(std::min<int64_t>(room - total, std::numeric_limits<int>::max()));
+    const int count = SSL_read(ssl_, target + total, bytes);
+    if (count > 0) {
+      total += count;
+      continue;
+    }
+    const int32_t reason = reason_of(count);
+    if (reason == kTlsWantRead) break;
+    if (reason == kTlsWantWrite) {
+      state |= kTlsReadWantsWrite;
+      break;
+    }
+    ended_ = true;
+    end_ = reason;
+    break;
+  }
+  ERR_clear_error();
+  if (total == 0) return ended_ ? end_ : -EAGAIN;
+  if (ended_ || (total == room && SSL_has_pending(ssl_) == 1)) state |= kTlsMore;
+  return static_cast<int32_t>(total);
+}
+
+int32_t TlsConnection::write(const uint8_t* source, int64_t length, int32_t& state) {
+  state = 0;
+  if (broken_) return errno_ != 0 ? -errno_ : -EPIPE;
+  begin_call();
+  int64_t total = 0;
+  while (total < length) {
+    // OpenSSL wants no less than what it could not write before, of which it reads nothing: the caller may offer less now.
+    const int64_t bytes = std::max(std::min(length - total, kRecordBytesMax), unsent_);
+    const int count = SSL_write(ssl_, source + total, static_cast<int>(bytes));
+    if (count > 0) {
+      unsent_ = 0;
+      total += count;
+      continue;
+    }
+    const int32_t reason = reason_of(count);
+    unsent_ = reason == kTlsWantWrite || reason == kTlsWantRead ? bytes : 0;
+    if (reason == kTlsWantRead) state |= kTlsWriteWantsRead;
+    if (total > 0 || reason == kTlsWantRead || reason == kTlsWantWrite) break;
+    return reason == 0 ? -EPIPE : reason;
+  }
+  ERR_clear_error();
+  return total > 0 || length == 0 ? static_cast<int32_t>(total) : -EAGAIN;
+}
+
+int32_t TlsConnection::shut_down() {
+  if (!established_ || broken_) return kTlsFailed;
+  begin_call();
+  const int result = SSL_shutdown(ssl_);
+  ERR_clear_error();
+  return result == 1 ? 1 : 0;
+}
+
+// ── What OpenSSL calls ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+int TlsConnection::on_verify(int verified, X509_STORE_CTX* chain) {
+  auto* ssl = static_cast<SSL*>(X509_STORE_CTX_get_ex_data(chain, SSL_get_ex_data_X509_STORE_CTX_idx()));
+  TlsConnection* connection = ssl == nullptr ? nullptr : connection_of(ssl);
+  if (verified == 1 || connection == nullptr) return verified;
+  Failure& failure = connection->failure_;
+  if (failure.verify_result != X509_V_OK) return verified;  // the first is the cause
+  failure.verify_result = X509_STORE_CTX_get_error(chain);
+  failure.verify_depth = X509_STORE_CTX_get_error_depth(chain);
+  failure.certificate = der_of(X509_STORE_CTX_get_current_cert(chain));
+  failure.leaf = der_of(X509_STORE_CTX_get0_cert(chain));
+  return verified;
+}
+
+int TlsConnection::on_session(SSL* ssl, SSL_SESSION* session) {
+  TlsConnection* connection = connection_of(ssl);
+  if (connection == nullptr || connection->destination_.empty()) return 0;
+  // Whoever resumes it is not verified again.
+  if (SSL_get_verify_result(ssl) != X509_V_OK) return 0;
+  if (connection->approved_) {
+    connection->context_.sessions.put(connection->destination_, session);
+    return 1;
+  }
+  if (connection->early_session_ != nullptr) SSL_SESSION_free(connection->early_session_);
+  connection->early_session_ = session;
+  return 1;
+}
+
+void TlsConnection::on_key(const SSL* ssl, const char* line) {
+  const TlsConnection* connection = connection_of(ssl);
+  if (connection != nullptr) connection->context_.log_key(line);
+}
+
+}  // namespace shardfetch

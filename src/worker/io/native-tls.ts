@@ -1,0 +1,146 @@
+/** `TlsIo` over the addon: contexts by configuration, trust stores, and which name is asked for and checked. */
+
+import { isIP } from 'node:net';
+import { splitCiphers, type TlsPlan, type TlsVersion } from '../../protocol/tls-options.ts';
+import type { Addon } from './addon.ts';
+import { rootCertificates, usesOpensslRoots } from './root-certificates.ts';
+import type { TlsFault, TlsInfo, TlsIo } from './tls-io.ts';
+
+/** Contexts kept; a program has few configurations. What is dropped while connections use it lives on with them. */
+const CONTEXTS_MAX = 256;
+
+const VERSION_NUMBERS: Readonly<Record<TlsVersion, number>> = {
+  TLSv1: 0x0301,
+  'TLSv1.1': 0x0302,
+  'TLSv1.2': 0x0303,
+  'TLSv1.3': 0x0304,
+};
+
+interface Context {
+  readonly number: number;
+  /** Its own trust store; 0: the default one. */
+  readonly trust: number;
+}
+
+export class NativeTls implements TlsIo {
+  readonly state: Int32Array;
+  readonly handshake: TlsIo['handshake'];
+  readonly approve: TlsIo['approve'];
+  readonly shutDown: TlsIo['shutDown'];
+  readonly #native: Addon;
+  readonly #contexts = new Map<string, Context>();
+  /** The store of Node's roots; 0: not made yet. */
+  #defaultTrust = 0;
+
+  constructor(native: Addon, state: Int32Array) {
+    this.#native = native;
+    this.state = state;
+    this.handshake = native.tlsHandshake;
+    this.approve = native.tlsApprove;
+    this.shutDown = native.tlsShutDown;
+  }
+
+  start(socket: number, plan: TlsPlan, host: string, destination: string): number {
+    const context = this.#contextOf(plan);
+    const name = nameOf(plan.servername === null || plan.servername === '' ? host : plan.servername);
+    const isAddress = isIP(name) !== 0;
+    const sendName = plan.servername !== '' && !isAddress;
+    const checkName = plan.checkServerIdentity === null;
+    return this.#native.tlsStart(socket, context, name, isAddress, sendName, checkName, destination);
+  }
+
+  info(socket: number): TlsInfo {
+    return this.#native.tlsInfo(socket) as TlsInfo;
+  }
+
+  peer(socket: number): Buffer | null {
+    return this.#native.tlsPeer(socket);
+  }
+
+  error(socket: number): TlsFault {
+    return this.#native.tlsError(socket) as TlsFault;
+  }
+
+  /** How many sessions are kept for a configuration; for tests. */
+  sessionsOf(plan: TlsPlan): number {
+    const context = this.#contexts.get(plan.identity);
+    return context === undefined ? 0 : this.#native.tlsSessions(context.number);
+  }
+
+  forgetContexts(): void {
+    for (const context of this.#contexts.values()) this.#close(context);
+    this.#contexts.clear();
+    if (this.#defaultTrust > 0) this.#native.tlsClose(this.#defaultTrust);
+    this.#defaultTrust = 0;
+  }
+
+  #contextOf(plan: TlsPlan): number {
+    const known = this.#contexts.get(plan.identity);
+    if (known !== undefined) return known.number;
+    if (this.#contexts.size >= CONTEXTS_MAX) this.#dropOldest();
+    const context = this.#open(plan);
+    this.#contexts.set(plan.identity, context);
+    return context.number;
+  }
+
+  #open(plan: TlsPlan): Context {
+    const own = plan.ca === null ? 0 : made('tls.ca', this.#native.tlsTrust(plan.ca, false));
+    const { suites, ciphers } = splitCiphers(plan.ciphers);
+    const opened = this.#native.tlsContext({
+      certificates: plan.cert,
+      keys: plan.key,
+      pfx: plan.pfx === '' ? '' : Buffer.from(plan.pfx, 'base64'),
+      passphrase: plan.passphrase,
+      ciphers,
+      suites,
+      signatures: plan.sigalgs,
+      groups: plan.ecdhCurve,
+      alpn: alpnBytes(plan.alpn),
+      keyLog: plan.keyLog === '' ? (process.env.SSLKEYLOGFILE ?? '') : plan.keyLog,
+      versionMin: VERSION_NUMBERS[plan.minVersion],
+      versionMax: VERSION_NUMBERS[plan.maxVersion],
+      verify: plan.rejectUnauthorized,
+      keepSessions: plan.sessionReuse,
+      trust: own > 0 ? own : this.#trustDefault(),
+    });
+    if (typeof opened === 'string' && own > 0) this.#native.tlsClose(own);
+    return { number: made('tls', opened), trust: own };
+  }
+
+  /** Parsing the roots takes tens of milliseconds: once per thread, for the first https connection. */
+  #trustDefault(): number {
+    if (this.#defaultTrust === 0) {
+      this.#defaultTrust = made('The trust store', this.#native.tlsTrust(rootCertificates(), usesOpensslRoots()));
+    }
+    return this.#defaultTrust;
+  }
+
+  #dropOldest(): void {
+    const [identity, context] = this.#contexts.entries().next().value as [string, Context];
+    this.#contexts.delete(identity);
+    this.#close(context);
+  }
+
+  #close({ number, trust }: Context): void {
+    this.#native.tlsClose(number);
+    if (trust > 0) this.#native.tlsClose(trust);
+  }
+}
+
+/** As it stands in certificates: without the dot at the end of a full name, and without an address's zone. */
+function nameOf(host: string): string {
+  const zone = host.indexOf('%');
+  const bare = zone < 0 ? host : host.slice(0, zone);
+  return bare.endsWith('.') ? bare.slice(0, -1) : bare;
+}
+
+/** RFC 7301 §3.1: each name behind its length. */
+function alpnBytes(names: readonly string[]): Buffer | '' {
+  if (names.length === 0) return '';
+  return Buffer.concat(names.map((name) => Buffer.from(String.fromCharCode(name.length) + name, 'latin1')));
+}
+
+function made(what: string, answer: number | string): number {
+  if (typeof answer === 'number') return answer;
+  throw new Error(`${what} cannot be used: ${answer}.`);
+}

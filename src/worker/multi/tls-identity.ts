@@ -1,0 +1,22 @@
+/** Checks of the peer's certificate that OpenSSL does not make: pinned keys, and a function of the application's. */
+
+import { createHash, X509Certificate } from 'node:crypto';
+import type { CheckServerIdentity } from '../../protocol/tls-options.ts';
+
+/** `certificate`: DER. `pins`: `sha256//` and base64. */
+export function hasPinnedKey(certificate: Buffer | null, pins: readonly string[]): boolean {
+  if (certificate === null) return false;
+  const key = new X509Certificate(certificate).publicKey.export({ type: 'spki', format: 'der' });
+  return pins.includes(`sha256//${createHash('sha256').update(key).digest('base64')}`);
+}
+
+/** What the function objects to; null: nothing. */
+export function checkedIdentity(certificate: Buffer | null, host: string, check: CheckServerIdentity): Error | null {
+  if (certificate === null) return new Error('The peer showed no certificate.');
+  try {
+    const answer = check(host, new X509Certificate(certificate).toLegacyObject() as Parameters<CheckServerIdentity>[1]);
+    return answer ?? null;
+  } catch (error) {
+    return error instanceof Error ? error : new Error(String(error));
+  }
+}
