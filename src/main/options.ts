@@ -18,6 +18,7 @@ import {
 import { type PaceLimits, type PaceOptions, resolvePace } from '../protocol/pace-options.ts';
 import { type IpFamily, type RouteOptions, resolveRouteOptions } from '../protocol/route-options.ts';
 import { checkStaticAddresses, type StaticAddressesGiven } from '../protocol/static-addresses.ts';
+import type { TlsOptions } from '../protocol/tls-options.ts';
 
 /** Where a request's connections live; see placement.ts. A function answers the key that is hashed instead of the origin. */
 export type PlacementOption = 'origin' | 'spread' | ((url: URL) => string);
@@ -63,6 +64,8 @@ export interface PoolOptions {
   };
   /** The address of this machine to connect from, or several that are used in turn (CURLOPT_INTERFACE): one target takes as many connections from each as there are ports. */
   localAddress?: string | readonly string[];
+  /** Of all `https:` requests. Default: Node's root certificates, TLS 1.2 and 1.3. */
+  tls?: Omit<TlsOptions, 'checkServerIdentity'>;
   /** Content codings are not decoded yet, and none is asked for: `false` is what happens. */
   decompress?: false;
   /** Redirects are not followed yet: `'manual'` is what happens. */
@@ -106,6 +109,7 @@ const BUILT = [
   'pace',
   'dns',
   'localAddress',
+  'tls',
   'retry',
   'decompress',
   'redirect',
@@ -113,7 +117,6 @@ const BUILT = [
 
 /** Options of the design that later versions build: they are refused with a sentence, not overlooked. */
 const NOT_BUILT: Readonly<Record<string, string>> = {
-  tls: 'HTTPS is not built yet',
   proxy: 'proxies are not built yet',
   cookies: 'cookies are not built yet',
   guard: 'the address guard is not built yet',
@@ -212,7 +215,7 @@ function checkTotal(total: unknown, totalMax: number): number {
   );
 }
 
-function resolveNames({ dns = {}, localAddress }: PoolOptions): NameOptions {
+function resolveNames({ dns = {}, localAddress, tls }: PoolOptions): NameOptions {
   const {
     ttlMs = LOOKUP_TTL_MS_DEFAULT,
     lookup = null,
@@ -228,7 +231,14 @@ function resolveNames({ dns = {}, localAddress }: PoolOptions): NameOptions {
   const route: RouteOptions = {};
   if (family !== undefined) route.family = family;
   if (localAddress !== undefined) route.localAddress = localAddress;
+  if (tls !== undefined) route.tls = tls;
   resolveRouteOptions(route);
+  if (route.tls?.checkServerIdentity !== undefined) {
+    throw invalidArgument(
+      'tls.checkServerIdentity',
+      'tls.checkServerIdentity cannot be used in a pool, because functions do not cross threads; use tls.pinnedPublicKeys, or a Multi.',
+    );
+  }
   // Copies: a shard that is begun later must find what was checked.
   return { lookupTtlMs: ttlMs, lookup, resolve: structuredClone(resolve), route: structuredClone(route) };
 }

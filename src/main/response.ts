@@ -8,7 +8,13 @@ import { Readable } from 'node:stream';
 import { inspect } from 'node:util';
 import { parseHeaderSection, parseTrailerSection, reasonPhrase } from '../protocol/http1/header-section.ts';
 import { INFO_TIMINGS_BYTES } from '../protocol/port/frames.ts';
-import { type HeadFrame, infoTiming } from '../protocol/port/response-frames.ts';
+import {
+  decodeTls,
+  type HeadFrame,
+  infoAddressEnd,
+  infoTiming,
+  type TlsFacts,
+} from '../protocol/port/response-frames.ts';
 import type { BodyHandle } from './unread-bodies.ts';
 
 /** Milliseconds since `pool.fetch` was called; -1: has not happened (yet). A reused connection shows its connect steps as done at once. */
@@ -30,7 +36,12 @@ export interface ResponseConnection {
   readonly shard: number;
   /** `HTTP/1.1` or `HTTP/1.0`. */
   readonly httpVersion: string;
+  /** null: `http:`. */
+  readonly tls: ResponseTls | null;
 }
+
+/** How the connection is secured. */
+export type ResponseTls = TlsFacts;
 
 /** What `pool.fetch` answers: a Response, and what libcurl's getinfo would tell. */
 export interface FetchResponse extends Response {
@@ -114,12 +125,14 @@ export class PoolResponse {
   }
 
   get connection(): ResponseConnection {
-    const { text, infoBytes, reused, http10 } = this.#frame;
+    const { text, infoBytes, reused, http10, secure } = this.#frame;
+    const addressEnd = infoAddressEnd(this.#frame);
     return {
       reused,
-      remoteAddress: text.slice(INFO_TIMINGS_BYTES, infoBytes),
+      remoteAddress: text.slice(INFO_TIMINGS_BYTES, addressEnd),
       shard: this.#shard,
       httpVersion: http10 ? 'HTTP/1.0' : 'HTTP/1.1',
+      tls: !secure ? null : decodeTls(text.slice(addressEnd + 1, infoBytes)),
     };
   }
 

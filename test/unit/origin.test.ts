@@ -7,6 +7,8 @@ test.each([
   ['http://a.test:8080/x', { text: 'http://a.test:8080', host: 'a.test', port: 8080, hostField: 'a.test:8080' }],
   ['http://[::1]:81/', { text: 'http://[::1]:81', host: '::1', port: 81, hostField: '[::1]:81' }],
   ['http://0x7f.1/', { text: 'http://127.0.0.1', host: '127.0.0.1', port: 80, hostField: '127.0.0.1' }],
+  ['https://a.test/', { text: 'https://a.test', scheme: 'https', port: 443, hostField: 'a.test' }],
+  ['https://a.test:80/', { text: 'https://a.test:80', scheme: 'https', port: 80, hostField: 'a.test:80' }],
   ['http://bücher.test:65535/', { host: 'xn--bcher-kva.test', port: 65_535, hostField: 'xn--bcher-kva.test:65535' }],
 ])('%s', (url, origin) => {
   expect(originOf(new URL(url))).toMatchObject(origin);
@@ -14,7 +16,7 @@ test.each([
 });
 
 test.each([
-  'https://a.test/',
+  'ws://a.test/',
   'ftp://a.test/',
   'data:,x',
   'http://u:p@a.test/',

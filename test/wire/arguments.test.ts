@@ -227,7 +227,8 @@ describe('the options of a pool', () => {
     { options: { dns: { family: 5 } }, limit: 'dns.family', says: /5/ },
     { options: { dns: { resolve: { 'a.test': '127.0.0.1' } } }, limit: 'dns.resolve', says: /host:port/ },
     { options: { dns: null }, limit: 'dns', says: /null/ },
-    { options: { tls: {} }, limit: 'tls', says: /not built yet/ },
+    { options: { tls: { ca: 'none' } }, limit: 'tls.ca', says: /no certificate/ },
+    { options: { tls: { checkServerIdentity: () => undefined } }, limit: 'tls.checkServerIdentity', says: /threads/ },
     { options: { proxy: 'env' }, limit: 'proxy', says: /not built yet/ },
     { options: { cookies: {} }, limit: 'cookies', says: /not built yet/ },
     { options: { localAddress: ['lo'] }, limit: 'localAddress[0]', says: /"lo"/ },
@@ -250,10 +251,6 @@ describe('the options of a pool', () => {
     });
     expect(message).toContain(limit);
     expect(message).toMatch(says);
-  });
-
-  test('https is not built yet, and says so', async () => {
-    checkRefusal(await refusal('https://example.invalid/'), 'url', /HTTPS is not built yet/);
   });
 
   test('arguments are looked at before the state of the pool, and the pool before the network', async () => {

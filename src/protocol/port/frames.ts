@@ -56,6 +56,8 @@ export const FLAG_EXTRAS = 4;
 export const FLAG_REUSED = 1;
 /** HEAD: the peer answered in HTTP/1.0. */
 export const FLAG_HTTP_1_0 = 2;
+/** HEAD, COMPLETE: the connection has TLS. */
+export const FLAG_SECURE = 4;
 
 /** What a shard may send of a body before the main thread asks for more. */
 export const INITIAL_CREDIT_BYTES = 1024 * 1024;

@@ -9,6 +9,7 @@ import {
   ERROR,
   FLAG_HTTP_1_0,
   FLAG_REUSED,
+  FLAG_SECURE,
   HEAD,
   INFO_TIMINGS,
   INFO_TIMINGS_BYTES,
@@ -27,6 +28,8 @@ export interface HeadFacts {
   readonly minorVersion: number;
   readonly reused: boolean;
   readonly remoteAddress: string;
+  /** null or absent: there is no TLS. */
+  readonly tls?: TlsFacts | null;
   readonly queuedUs: number;
   readonly dnsUs: number;
   readonly connectUs: number;
@@ -36,11 +39,43 @@ export interface HeadFacts {
   readonly endUs: number;
 }
 
+/** What a caller may want to know of a connection's TLS. */
+export interface TlsFacts {
+  /** `TLSv1.3`. */
+  readonly protocol: string;
+  /** OpenSSL's name of the cipher suite. */
+  readonly cipher: string;
+  /** Whether an earlier connection's session was resumed. */
+  readonly resumed: boolean;
+  /** What the peer chose by ALPN; '': nothing. */
+  readonly alpn: string;
+  /** Whether the certificate verified; false only with `rejectUnauthorized: false`. */
+  readonly verified: boolean;
+}
+
+/** Between the address and what is said of TLS, in which it does not occur. */
+const SEPARATOR = '\0';
+
+function encodeTls({ protocol, cipher, resumed, alpn, verified }: TlsFacts): string {
+  return `${SEPARATOR}${protocol} ${cipher} ${resumed ? 1 : 0}${verified ? 1 : 0} ${alpn}`;
+}
+
+export function decodeTls(text: string): TlsFacts {
+  const [protocol = '', cipher = '', flags = '', ...alpn] = text.split(' ');
+  return { protocol, cipher, resumed: flags[0] === '1', verified: flags[1] === '1', alpn: alpn.join(' ') };
+}
+
+/** Where the address in a frame's info ends. */
+export function infoAddressEnd({ secure, text, infoBytes }: HeadFrame): number {
+  return secure ? text.lastIndexOf(SEPARATOR, infoBytes - 1) : infoBytes;
+}
+
 export function writeHead(writer: BatchWriter, facts: HeadFacts, head: Uint8Array, start: number, end: number): void {
-  const { remoteAddress } = facts;
+  const tls = facts.tls ?? null;
+  const info = tls === null ? facts.remoteAddress : facts.remoteAddress + encodeTls(tls);
   const headBytes = end - start;
-  const infoBytes = INFO_TIMINGS_BYTES + remoteAddress.length;
-  const flags = (facts.reused ? FLAG_REUSED : 0) | (facts.minorVersion === 0 ? FLAG_HTTP_1_0 : 0);
+  const infoBytes = INFO_TIMINGS_BYTES + info.length;
+  const flags = (facts.reused ? FLAG_REUSED : 0) | (facts.minorVersion === 0 ? FLAG_HTTP_1_0 : 0) | (tls === null ? 0 : FLAG_SECURE);
   const frame = writer.beginFrame(HEAD | (flags << 8), facts.id, HEAD_WORDS * 4 + infoBytes + headBytes);
   const { words, bytes } = writer;
   words[frame + 3] = facts.status;
@@ -55,7 +90,7 @@ export function writeHead(writer: BatchWriter, facts: HeadFacts, head: Uint8Arra
   words[frame + 12] = facts.firstByteUs;
   words[frame + 13] = facts.endUs;
   let at = (frame + HEAD_WORDS + INFO_TIMINGS) * 4;
-  for (let index = 0; index < remoteAddress.length; index++) bytes[at++] = remoteAddress.charCodeAt(index);
+  for (let index = 0; index < info.length; index++) bytes[at++] = info.charCodeAt(index);
   copyBytes(bytes, at, head, start, end);
   writer.used = at + headBytes;
   writer.endFrame();
@@ -154,6 +189,8 @@ export interface HeadFrame {
   status: number;
   reused: boolean;
   http10: boolean;
+  /** `https:`; what is said of TLS stands behind the address. */
+  secure: boolean;
   text: string;
   infoBytes: number;
   headBytes: number;
@@ -180,6 +217,7 @@ export function readHead(reader: BatchReader): HeadFrame | null {
     status: reader.word(3),
     reused: (flags & FLAG_REUSED) !== 0,
     http10: (flags & FLAG_HTTP_1_0) !== 0,
+    secure: (flags & FLAG_SECURE) !== 0,
     text: reader.bytes.toString('latin1', start, asText ? headEnd + bodyBytes : headEnd),
     infoBytes,
     headBytes,

@@ -10,6 +10,7 @@
  *   closed    let go; its descriptor closes at the end of the turn
  */
 
+import { X509Certificate } from 'node:crypto';
 import { TransferError } from '../../protocol/errors.ts';
 import { ResponseParser, type ResponseSink } from '../../protocol/http1/response-parser.ts';
 import { EAGAIN, EINTR, EPIPE, errnoName } from '../io/errno.ts';
@@ -105,6 +106,11 @@ export class Connection implements SocketOwner, ResponseSink, TimerOwner {
     this.remoteAddress = multi.io.remoteAddress(entry.socket);
     this.connectedAt = multi.now;
     entry.owner = this;
+  }
+
+  get peerCertificate(): X509Certificate | null {
+    const der = this.#tls === null ? null : (this.#multi.io.tls as TlsIo).peer(this.#entry.socket);
+    return der === null ? null : new X509Certificate(der);
   }
 
   /** As SocketOwner: objects are laid out in the order of their fields, 64 bytes to a line of cache. */

@@ -14,6 +14,7 @@
  *   done      has completed with `error` or without; stays added until removed
  */
 
+import type { X509Certificate } from 'node:crypto';
 import { MultiError, type TransferError, type TransferPhase } from '../../protocol/errors.ts';
 import { completeTimeouts, type Limits, type Timeouts } from '../../protocol/options.ts';
 import type { Origin } from '../../protocol/origin.ts';
@@ -250,6 +251,11 @@ export class Transfer {
       bytesSent: this.bytesSent,
       retried: this.retried,
     };
+  }
+
+  /** The peer's certificate (CURLINFO_CERTINFO), while the transfer has a connection: in `onHead` and `onData`. null: none was shown. */
+  get peerCertificate(): X509Certificate | null {
+    return this.connection?.peerCertificate ?? null;
   }
 
   get timings(): TransferTimings {

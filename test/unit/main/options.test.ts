@@ -81,7 +81,8 @@ describe('bounds', () => {
     ['dns.resolve', { dns: { resolve: [] } }],
     ['dns.servers', { dns: { servers: [] } }],
     ['localAddress', { localAddress: 'lo' }],
-    ['tls', { tls: {} }],
+    ['tls.rejectUnauthorized', { tls: { rejectUnauthorized: 'no' } }],
+    ['tls.checkServerIdentity', { tls: { checkServerIdentity: () => undefined } }],
     ['nonsense', { nonsense: 1 }],
     ['options', 'text'],
     ['options', null],
@@ -102,7 +103,7 @@ describe('bounds', () => {
 
   test.each<[string, object]>([
     ['url', { url: '/relative' }],
-    ['url', { url: 'https://a.test/' }],
+    ['tls.ca', { url: 'https://a.test/', tls: { ca: 'none' } }],
     ['url', { url: 'ftp://a.test/' }],
     ['url', { url: 'http://user@a.test/' }],
     ['url', { url: 'http://a.test:0/' }],
