@@ -49,7 +49,7 @@ test('hostile/104 a certificate that does not verify rejects with what a person 
 
 test('a client certificate crosses to the shards', async () => {
   const server = await serve('good', { requestCert: true, ca: ROOT }, (socket) =>
-    reply(socket, socket.getPeerCertificate().subject.CN),
+    reply(socket, String(socket.getPeerCertificate().subject.CN)),
   );
   const text = pem('client');
   const pool = poolOf(server.port, { tls: { ca: ROOT, cert: text, key: text } });

@@ -7,6 +7,7 @@
  *   busy      has `transfer`
  *   draining  has no transfer any more: reads away what is left of a response that nobody wants (RFC 9112 §9.3: the whole body must
  *             be read before the connection serves again)
+ *   parting   has said close_notify and waits a while for the peer's; nobody uses it any more
  *   closed    let go; its descriptor closes at the end of the turn
  */
 
@@ -39,6 +40,9 @@ const DRAIN_BYTES_MAX = 64 * 1024;
 /** The peer may be slow with that end, or never come to it. */
 const DRAIN_MS_MAX = 1_000;
 
+/** How long a peer may take with its close_notify. It may never come: most peers close without, or leave us to. */
+const PARTING_MS_MAX = 500;
+
 /** Methods whose repetition has the effect of one request (RFC 9110 §9.2.2). */
 const IDEMPOTENT_METHODS: ReadonlySet<string> = new Set(['GET', 'HEAD', 'PUT', 'DELETE', 'OPTIONS']);
 
@@ -49,7 +53,7 @@ const IDEMPOTENT_METHODS: ReadonlySet<string> = new Set(['GET', 'HEAD', 'PUT', '
 const KEEP_ALIVE_MARGIN_MS = 1_000;
 
 export class Connection implements SocketOwner, ResponseSink, TimerOwner {
-  state: 'idle' | 'busy' | 'draining' | 'closed' = 'busy';
+  state: 'idle' | 'busy' | 'draining' | 'parting' | 'closed' = 'busy';
   transfer: Transfer | null = null;
   readonly destination: Destination;
   readonly parser: ResponseParser;
@@ -217,8 +221,9 @@ export class Connection implements SocketOwner, ResponseSink, TimerOwner {
       this.#receiveUnwanted();
       return;
     }
-    if (this.state === 'closed') return;
-    const transfer = this.transfer as Transfer;
+    if (this.state === 'parting') this.#partingEvent();
+    if (this.transfer === null) return;
+    const { transfer } = this;
     // With TLS either direction may wait for the other.
     const sends =
       events === 0 || (events & (EVENT_OUT | EVENT_ERR)) !== 0 || (this.#tlsState & TLS_WRITE_WANTS_READ) !== 0;
@@ -252,7 +257,7 @@ export class Connection implements SocketOwner, ResponseSink, TimerOwner {
 
   /** Its rest may have lasted too long, or its draining has (TimerOwner). */
   onTimer(now: number): void {
-    if (this.state === 'draining') this.close();
+    if (this.state === 'draining' || this.state === 'parting') this.#cut();
     if (this.state !== 'idle') return;
     const deadline = this.idleSince + this.keepAliveMs;
     if (deadline > now) this.#wakeAt(deadline);
@@ -515,12 +520,41 @@ export class Connection implements SocketOwner, ResponseSink, TimerOwner {
   /** The transfer was removed or has failed for reasons of its own. In mid-exchange the connection is of no more use (rule 7). */
   abandon(): void {
     this.transfer = null;
-    this.close();
+    this.#cut();
   }
 
+  /** In good order where there is TLS: close_notify goes out, and the peer's is waited for. Called again, it closes at once. */
   close(): void {
     if (this.state === 'closed') return;
+    if (!this.#mayPart()) {
+      this.#cut();
+      return;
+    }
+    const multi = this.#multi;
+    this.state = 'parting';
+    multi.placer.parting.add(this);
+    multi.sockets.want(this.#entry, WATCH_IN);
+    if (this.#restTimer !== null) multi.timers.cancel(this.#restTimer);
+    this.#wakeAt(multi.now + PARTING_MS_MAX);
+  }
+
+  /** Not where somebody waits for its place, nor where all has been said, by either side or both. */
+  #mayPart(): boolean {
+    if (this.#tls === null || this.state === 'draining' || this.state === 'parting') return false;
+    const { io, cache } = this.#multi;
+    return cache.queuedCount === 0 && (io.tls as TlsIo).shutDown(this.#entry.socket) === 0;
+  }
+
+  /** What still comes is of no use; what counts is its end. */
+  #partingEvent(): void {
+    const count = this.#multi.io.read(this.#entry.socket);
+    if (count <= 0 && !isTransient(count)) this.#cut();
+  }
+
+  #cut(): void {
+    if (this.state === 'closed') return;
     if (this.state === 'draining') this.#multi.placer.draining.delete(this);
+    if (this.state === 'parting') this.#multi.placer.parting.delete(this);
     this.state = 'closed';
     this.#sender.stop();
     this.#leftover = null;

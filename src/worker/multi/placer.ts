@@ -20,6 +20,8 @@ import type { Transfer } from './transfer.ts';
 export class Placer implements TimerOwner {
   /** @internal Busy with the rest of a response that nobody wants; see `Connection.drain`. */
   readonly draining = new Set<Connection>();
+  /** @internal Waiting for the peer's close_notify; see `Connection.close`. */
+  readonly parting = new Set<Connection>();
   /** Connections ever opened. */
   opened = 0;
   /** Transfers begun on a connection that had served others. */
@@ -186,6 +188,7 @@ export class Placer implements TimerOwner {
   /** Closes what no transfer has. */
   closeAllIdle(): void {
     for (const connection of this.draining) connection.close();
+    for (const connection of this.parting) connection.close();
     for (let idle = this.#cache.oldestIdle; idle !== null; idle = this.#cache.oldestIdle) this.closeIdle(idle);
     this.#multi.timers.cancel(this.#idleTimer);
   }
@@ -230,6 +233,8 @@ export class Placer implements TimerOwner {
     transfer.queuedAtMs = now;
     transfer.startPhaseClock(this.#multi, now, transfer.timeouts.queueMs);
     this.#cache.enqueue(transfer, destination);
+    // What only waits for its peer's farewell goes first (rule 68).
+    for (const connection of this.parting) connection.close();
     // It must have a fresh one where its own host's limit is reached; the total's limit is seen to when the turn ends.
     const sacrifice = this.#cache.sacrificeOf(destination);
     if (sacrifice !== null) this.closeIdle(sacrifice);
