@@ -204,7 +204,10 @@ int32_t TlsConnection::read(uint8_t* target, int64_t room, int32_t& state) {
       continue;
     }
     const int32_t reason = reason_of(count);
-    if (reason == kTlsWantRead) break;
+    if (reason == kTlsWantRead) {
+      release_buffers();
+      break;
+    }
     if (reason == kTlsWantWrite) {
       state |= kTlsReadWantsWrite;
       break;
@@ -217,6 +220,13 @@ int32_t TlsConnection::read(uint8_t* target, int64_t room, int32_t& state) {
   if (total == 0) return ended_ ? end_ : -EAGAIN;
   if (ended_ || (total == room && SSL_has_pending(ssl_) == 1)) state |= kTlsMore;
   return static_cast<int32_t>(total);
+}
+
+// A ticket or KeyUpdate that was read leaves a buffer for writing behind, of 17 KiB, that would stay until something is written.
+// Not in mid-record: OpenSSL 3.0 would free the part that it has.
+void TlsConnection::release_buffers() {
+  const char* state = SSL_rstate_string(ssl_);
+  if (state[0] == 'R' && state[1] == 'H') SSL_free_buffers(ssl_);
 }
 
 int32_t TlsConnection::write(const uint8_t* source, int64_t length, int32_t& state) {

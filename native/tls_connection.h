@@ -71,6 +71,7 @@ class TlsConnection {
   TlsConnection(TlsContext& context, SSL* ssl, int descriptor);
   void begin_call();
   int32_t reason_of(int result);
+  void release_buffers();
   static int bio_read(BIO* bio, char* target, int room);
   static int bio_write(BIO* bio, const char* source, int length);
   static long bio_control(BIO* bio, int command, long number, void* pointer);

@@ -187,9 +187,10 @@ export class Placer implements TimerOwner {
 
   /** Closes what no transfer has. */
   closeAllIdle(): void {
-    for (const connection of this.draining) connection.close();
-    for (const connection of this.parting) connection.close();
     for (let idle = this.#cache.oldestIdle; idle !== null; idle = this.#cache.oldestIdle) this.closeIdle(idle);
+    for (const connection of this.draining) connection.close();
+    // Also what was idle a moment ago: there may be no turn any more in which it could wait.
+    for (const connection of this.parting) connection.close();
     this.#multi.timers.cancel(this.#idleTimer);
   }
 
