@@ -23,6 +23,8 @@ export interface SecureServer {
   readonly sockets: tls.TLSSocket[];
   /** Requests, in the order of arrival. */
   readonly requests: string[];
+  /** Their bodies. */
+  readonly bodies: string[];
   /** What the server's side of handshakes failed with. */
   readonly failures: Error[];
   /** TCP connections ever. */
@@ -52,8 +54,10 @@ export async function serve(
         const request = text.slice(0, end + 4);
         const length = Number(/content-length: (\d+)/i.exec(request)?.[1] ?? 0);
         if (text.length < end + 4 + length) return;
+        const body = text.slice(end + 4, end + 4 + length);
         text = text.slice(end + 4 + length);
         server.requests.push(request);
+        server.bodies.push(body);
         answer(socket, request, server);
       }
     });
@@ -68,7 +72,7 @@ export async function serve(
   listener.listen(0, '127.0.0.1');
   await once(listener, 'listening');
   const { port } = listener.address() as net.AddressInfo;
-  const server: SecureServer = { port, sockets: [], requests: [], failures: [], accepted: 0 };
+  const server: SecureServer = { port, sockets: [], requests: [], bodies: [], failures: [], accepted: 0 };
   onTestFinished(() => {
     for (const socket of all) socket.destroy();
     listener.close();

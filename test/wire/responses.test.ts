@@ -224,6 +224,7 @@ describe('members', () => {
       remoteAddress: `127.0.0.1:${peer.port}`,
       shard: 0,
       httpVersion: 'HTTP/1.1',
+      tls: null,
     });
     expect(second.connection.reused).toBe(true);
     expect(peer.connections).toHaveLength(1);

@@ -75,7 +75,10 @@ export function writeHead(writer: BatchWriter, facts: HeadFacts, head: Uint8Arra
   const info = tls === null ? facts.remoteAddress : facts.remoteAddress + encodeTls(tls);
   const headBytes = end - start;
   const infoBytes = INFO_TIMINGS_BYTES + info.length;
-  const flags = (facts.reused ? FLAG_REUSED : 0) | (facts.minorVersion === 0 ? FLAG_HTTP_1_0 : 0) | (tls === null ? 0 : FLAG_SECURE);
+  const flags =
+    (facts.reused ? FLAG_REUSED : 0) |
+    (facts.minorVersion === 0 ? FLAG_HTTP_1_0 : 0) |
+    (tls === null ? 0 : FLAG_SECURE);
   const frame = writer.beginFrame(HEAD | (flags << 8), facts.id, HEAD_WORDS * 4 + infoBytes + headBytes);
   const { words, bytes } = writer;
   words[frame + 3] = facts.status;

@@ -1,0 +1,181 @@
+/** HOSTILE 115 and its neighbours: records and messages of TLS in unusual places. `openssl s_server` says what Node's TLS cannot. */
+
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
+import net from 'node:net';
+import path from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { describe, expect, onTestFinished, test } from 'vitest';
+import { get, Rig } from '../contract/rig.ts';
+import { reply, serve, serveRaw, to } from './rig.ts';
+
+const hasOpenssl = spawnSync('openssl', ['version']).status === 0;
+
+async function freePort(): Promise<number> {
+  const listener = net.createServer().listen(0, '127.0.0.1');
+  await new Promise((resolve) => listener.once('listening', resolve));
+  const { port } = listener.address() as net.AddressInfo;
+  await new Promise((resolve) => listener.close(resolve));
+  return port;
+}
+
+/** What is written to it, it sends; a line of one letter is a command of s_server's. */
+async function sServer(...given: string[]): Promise<{ port: number; process: ChildProcess; output: () => string }> {
+  const port = await freePort();
+  const certificate = path.join(import.meta.dirname, 'certificates', 'good.pem');
+  const args = ['s_server', '-accept', `127.0.0.1:${port}`, '-cert', certificate, '-key', certificate, ...given];
+  const child = spawn('openssl', args, { stdio: ['pipe', 'pipe', 'pipe'] });
+  onTestFinished(() => void child.kill('SIGKILL'));
+  let text = '';
+  for (const stream of [child.stdout, child.stderr]) stream.on('data', (chunk) => (text += String(chunk)));
+  while (!text.includes('ACCEPT')) await delay(20);
+  return { port, process: child, output: () => text };
+}
+
+describe.skipIf(!hasOpenssl)('openssl s_server', () => {
+  test('hostile/115 KeyUpdate in mid-body, asked for by the peer, is answered', async () => {
+    const server = await sServer('-tls1_3');
+    const rig = new Rig();
+    const got = get(to(server.port));
+    rig.multi.add(got.transfer);
+    await rig.until(() => server.output().includes('GET / HTTP/1.1'));
+    server.process.stdin?.write('HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabcde');
+    await rig.until(() => got.body === 'abcde');
+    for (const command of ['K', 'k', 'K']) {
+      server.process.stdin?.write(`${command}\n`);
+      await rig.drive(100);
+    }
+    server.process.stdin?.write('fghij');
+    await rig.until(() => got.ended === 1);
+    expect(got.body).toBe('abcdefghij');
+    await rig.drive(50);
+    expect(rig.multi.stats().idle).toBe(1);
+  });
+
+  test('hostile/115 KeyUpdate on an idle connection is no stray byte', async () => {
+    const server = await sServer('-tls1_3');
+    const rig = new Rig();
+    const got = get(to(server.port));
+    rig.multi.add(got.transfer);
+    await rig.until(() => server.output().includes('GET / HTTP/1.1'));
+    server.process.stdin?.write('HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok');
+    await rig.until(() => got.ended === 1);
+    server.process.stdin?.write('K\n');
+    await rig.drive(200);
+    expect(rig.multi.stats().idle).toBe(1);
+    server.process.stdin?.write('stray');
+    await rig.until(() => rig.multi.stats().idle === 0, 'the drop');
+  });
+
+  test('hostile/114 renegotiation that the peer asks for is refused', async () => {
+    const server = await sServer('-tls1_2');
+    const rig = new Rig();
+    const got = get(to(server.port, 'good.test', { timeouts: { headMs: 2_000 } }));
+    rig.multi.add(got.transfer);
+    await rig.until(() => server.output().includes('GET / HTTP/1.1'));
+    server.process.stdin?.write('r\n');
+    await rig.drive(200);
+    server.process.stdin?.write('HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok');
+    const error = await rig.end(got.transfer);
+    // What the peer makes of our refusal is its own affair; that it ends is ours.
+    if (error !== null) expect(error.code).toMatch(/TLS_FAILED|CONNECTION_LOST|HEAD_TIMEOUT/);
+    expect(server.output().match(/Secure Renegotiation IS|Cipher is/g)?.length ?? 0).toBeLessThan(4);
+  });
+
+  test('hostile/114 a client certificate asked for after the handshake', async () => {
+    const server = await sServer('-tls1_3', '-verify', '1');
+    const rig = new Rig();
+    const got = get(to(server.port, 'good.test', { timeouts: { headMs: 2_000 } }));
+    rig.multi.add(got.transfer);
+    await rig.until(() => server.output().includes('GET / HTTP/1.1'));
+    server.process.stdin?.write('c\n');
+    await rig.drive(200);
+    server.process.stdin?.write('HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok');
+    const error = await rig.end(got.transfer);
+    if (error !== null) expect(error.code).toMatch(/TLS_FAILED|CONNECTION_LOST|HEAD_TIMEOUT/);
+    else expect(got.body).toBe('ok');
+  });
+});
+
+describe('between the ends', () => {
+  /** The ciphertext of a real server, changed on its way. */
+  async function between(change: (chunk: Buffer, sofar: number) => Buffer, answer = 'ok'): Promise<number> {
+    const server = await serve('good', {}, (socket) => reply(socket, answer));
+    return serveRaw((socket) => {
+      const upstream = net.connect(server.port, '127.0.0.1');
+      upstream.on('error', () => undefined);
+      socket.on('data', (chunk) => upstream.write(chunk));
+      socket.on('close', () => upstream.destroy());
+      let sofar = 0;
+      upstream.on('data', (chunk: Buffer) => {
+        socket.write(change(chunk, sofar));
+        sofar += chunk.length;
+      });
+    });
+  }
+
+  test('a bit that flips in a body is TLS_FAILED or INCOMPLETE_BODY, and none of it is delivered', async () => {
+    const port = await between((chunk, sofar) => {
+      const at = 60_000 - sofar;
+      if (at < 0 || at >= chunk.length) return chunk;
+      const changed = Buffer.from(chunk);
+      changed[at] = (changed[at] as number) ^ 1;
+      return changed;
+    }, 'x'.repeat(200_000));
+    const got = await new Rig().fetch(to(port));
+    expect(got.error).toMatchObject({ code: 'INCOMPLETE_BODY', phase: 'body' });
+    expect(got.body).toMatch(/^x+$/);
+    expect(got.body.length).toBeLessThan(60_000);
+  });
+
+  test('garbage in place of the first record after the handshake', async () => {
+    const port = await between((chunk, sofar) => (sofar > 0 ? Buffer.alloc(chunk.length, 0x55) : chunk));
+    expect((await new Rig().fetch(to(port))).error).toMatchObject({ code: 'TLS_FAILED', phase: 'tls' });
+  });
+});
+
+test('hostile/72 an early answer while the upload is blocked is delivered, though the peer resets', async () => {
+  const server = await serve('good', {}, () => undefined);
+  const body = new Uint8Array(32 * 1024 * 1024);
+  const rig = new Rig();
+  const got = get(to(server.port, 'good.test', { method: 'POST', body }));
+  rig.multi.add(got.transfer);
+  await rig.until(() => server.sockets.length === 1);
+  const socket = server.sockets[0];
+  socket?.removeAllListeners('data');
+  socket?.pause();
+  await rig.drive(50);
+  socket?.write('HTTP/1.1 413 Content Too Large\r\nContent-Length: 4\r\nConnection: close\r\n\r\nlong', () =>
+    socket.destroy(),
+  );
+  const error = await rig.end(got.transfer);
+  expect({ error, body: got.body }).toEqual({ error: null, body: 'long' });
+});
+
+test('a throttled upload over TLS is whole: writes that wait are offered less later', async () => {
+  const server = await serve();
+  const rig = new Rig();
+  const text = 'abcdefghijklmnop'.repeat(512 * 1024);
+  const options = { method: 'POST', body: text, maxSendBytesPerSecond: 40_000_000 };
+  const upload = get(to(server.port, 'good.test', options));
+  rig.multi.add(upload.transfer);
+  await rig.until(() => server.sockets.length === 1);
+  // The kernel's buffers fill, and writes wait.
+  server.sockets[0]?.pause();
+  await rig.drive(400);
+  expect(upload.transfer.bytesSent).toBeLessThan(text.length);
+  server.sockets[0]?.resume();
+  expect(await rig.end(upload.transfer)).toBe(null);
+  expect(server.bodies[0] === text).toBe(true);
+});
+
+test('rule-7 rule-8 a transfer removed in the middle of its handshake leaves nothing', async () => {
+  const port = await serveRaw(() => undefined);
+  const rig = new Rig();
+  const got = get(to(port));
+  rig.multi.add(got.transfer);
+  await rig.until(() => got.transfer.phase === 'tls');
+  expect(rig.multi.stats().connections).toBe(1);
+  rig.multi.remove(got.transfer);
+  expect(rig.multi.stats()).toMatchObject({ connections: 0, current: 0 });
+  expect(rig.watched.size).toBe(0);
+});
