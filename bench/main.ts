@@ -22,6 +22,7 @@ import {
 import { choiceOption, integerOption, runProgram, UsageError } from './command-line.ts';
 import { describeEnvironment, environmentLine, noiseLine } from './environment.ts';
 import { checkHistogram } from './histogram.ts';
+import { HTTPS_QUESTION, type HttpsCells, reportHttps, runHttps } from './https.ts';
 import { startTarget } from './server/target.ts';
 import { type Cell, QUESTION, reportSmallGets, runSmallGets, type SmallGetsOptions } from './small-gets.ts';
 import { bold, dim } from './text.ts';
@@ -35,6 +36,7 @@ parts of the engine that decide how far it scales.
 
   --only WHAT         one of them alone:
                         small-gets   one small GET, 1 to 10,000 in flight, beside undici, wrk and libcurl
+                        https        the same over TLS, and new connections with and without resumption
                         bodies       64 KiB to 16 MiB both ways, beside undici and libcurl
                         closed-loop  64 to 10,000 busy connections, answers at once and late, beside libcurl
                         action       one action among 100 to 18,000 sockets, and memory per idle connection
@@ -65,7 +67,7 @@ const QUICK_BODIES_WINDOW: Window = { warmMs: 300, measureMs: 600, phaseMsMax: 2
 const QUICK_LEVELS = '64,1000';
 const DEFAULT_LEVELS = '1,64,1000,10000';
 const IN_FLIGHT_MAX = 15_000;
-const ONLY = ['all', 'small-gets', 'bodies', 'closed-loop', 'action', 'timers'] as const;
+const ONLY = ['all', 'small-gets', 'https', 'bodies', 'closed-loop', 'action', 'timers'] as const;
 
 async function runBenchmarks(): Promise<number> {
   const { values } = parseArgs({
@@ -109,6 +111,12 @@ async function runBenchmarks(): Promise<number> {
       cells = await runSmallGets(target, options, environment, say);
       console.log(`\n${reportSmallGets(cells)}`);
     }
+    let https: HttpsCells | null = null;
+    if (only === 'all' || only === 'https') {
+      console.log(`\n${bold(HTTPS_QUESTION)}`);
+      https = await runHttps(target, options, environment, say);
+      if (https !== null) console.log(`\n${reportHttps(https)}`);
+    }
     let bodies: BodyCell[] = [];
     if (only === 'all' || only === 'bodies') {
       console.log(`\n${bold(BODIES_QUESTION)}`);
@@ -139,8 +147,26 @@ async function runBenchmarks(): Promise<number> {
       console.log(`\n${reportTimers(timers)}`);
     }
     if (values.json !== undefined) {
-      const questions = [QUESTION, BODIES_QUESTION, CLOSED_LOOP_QUESTION, ACTION_QUESTION, TIMERS_QUESTION];
-      const raw = { questions, environment, server: target.name, options, cells, bodies, closedLoop, action, timers };
+      const questions = [
+        QUESTION,
+        HTTPS_QUESTION,
+        BODIES_QUESTION,
+        CLOSED_LOOP_QUESTION,
+        ACTION_QUESTION,
+        TIMERS_QUESTION,
+      ];
+      const raw = {
+        questions,
+        environment,
+        server: target.name,
+        options,
+        cells,
+        https,
+        bodies,
+        closedLoop,
+        action,
+        timers,
+      };
       writeFileSync(values.json, `${JSON.stringify(raw, null, 2)}\n`);
     }
     return 0;

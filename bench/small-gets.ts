@@ -33,25 +33,25 @@ export interface Cell {
   readonly error: string | null;
 }
 
-interface Contender {
+export interface Contender {
   readonly name: string;
   measure(load: Load, window: Window): Promise<Measurement>;
 }
 
 /** Starting, both phases and a margin for a busy machine. */
-const CELL_MS_MAX = 60_000;
+export const CELL_MS_MAX = 60_000;
 /** Between two cells, so that the server closes what the last one left. */
 const PAUSE_MS = 150;
 /** Descriptors a client needs besides its connections. */
 const FILES_APART = 500;
 
-const POOL_1 = 'pool.fetch, 1 shard';
+export const POOL_1 = 'pool.fetch, 1 shard';
 const POOL_2 = 'pool.fetch, 2 shards';
-const ENGINE = 'engine alone';
-const OURS: readonly string[] = [POOL_1, POOL_2, ENGINE];
-const UNDICI_REQUEST = 'undici request';
+export const ENGINE = 'engine alone';
+const isOurs = (name: string): boolean => name.startsWith('pool') || name.startsWith('engine');
+export const UNDICI_REQUEST = 'undici request';
 const UNDICI_FETCH = 'undici fetch';
-const WRK = 'wrk';
+export const WRK = 'wrk';
 const LIBCURL = 'libcurl';
 
 export async function runSmallGets(
@@ -60,7 +60,17 @@ export async function runSmallGets(
   environment: Environment,
   say: (line: string) => void,
 ): Promise<Cell[]> {
-  const contenders = await findContenders(target, say);
+  return runContenders(await findContenders(target, say), target.url, options, environment, say);
+}
+
+/** Each of them at each level, in turns. */
+export async function runContenders(
+  contenders: readonly Contender[],
+  url: string,
+  options: SmallGetsOptions,
+  environment: Environment,
+  say: (line: string) => void,
+): Promise<Cell[]> {
   const levels = options.inFlight.filter((inFlight) => {
     const fits = inFlight + FILES_APART <= environment.fileLimit;
     if (!fits) say(`${count(inFlight)} in flight are left out: the limit of open files is ${environment.fileLimit}.`);
@@ -71,7 +81,7 @@ export async function runSmallGets(
     for (const inFlight of levels) {
       say(`Round ${round} of ${options.rounds}, ${count(inFlight)} in flight …`);
       for (const contender of contenders) {
-        cells.push(await measureCell(contender, { url: target.url, inFlight }, options.window, round));
+        cells.push(await measureCell(contender, { url, inFlight }, options.window, round));
         await new Promise((resolve) => setTimeout(resolve, PAUSE_MS));
       }
     }
@@ -124,7 +134,7 @@ function libcurlContender(libcurl: CompiledLibcurl): Contender {
   };
 }
 
-function measureProcess(client: ClientKind, shards: number, load: Load, window: Window): Promise<Measurement> {
+export function measureProcess(client: ClientKind, shards: number, load: Load, window: Window): Promise<Measurement> {
   return measureClient({ ...load, client, shards, window }, CELL_MS_MAX);
 }
 
@@ -137,7 +147,7 @@ export function reportSmallGets(cells: readonly Cell[]): string {
     .join('\n\n');
 }
 
-function reportLevel(cells: readonly Cell[], inFlight: number): string {
+export function reportLevel(cells: readonly Cell[], inFlight: number): string {
   const names = [...new Set(cells.map((cell) => cell.client))];
   const rows = names.map((client) => {
     const measured = measurementsOf(cells, inFlight, client);
@@ -149,7 +159,7 @@ function reportLevel(cells: readonly Cell[], inFlight: number): string {
       figure(middle(cpuPerRequest)),
       figure(middle(userPerRequest)),
       figure(middle((measurement) => measurement.systemUs / measurement.requests)),
-      main.length === 0 || client === ENGINE || client.startsWith('undici') ? '-' : figure(median(main)),
+      main.length === 0 || client.startsWith('engine') || client.startsWith('undici') ? '-' : figure(median(main)),
       latency(middle((measurement) => measurement.p50Us) || 0),
       latency(middle((measurement) => measurement.p99Us) || 0),
     ];
@@ -160,8 +170,8 @@ function reportLevel(cells: readonly Cell[], inFlight: number): string {
 }
 
 function reportRatios(cells: readonly Cell[], inFlight: number, names: readonly string[]): string {
-  const ours = names.filter((name) => OURS.includes(name));
-  const peers = names.filter((name) => !OURS.includes(name));
+  const ours = names.filter(isOurs);
+  const peers = names.filter((name) => !isOurs(name));
   const rows = ours.map((name) => [
     name,
     ...peers.map((peer) =>
@@ -171,16 +181,20 @@ function reportRatios(cells: readonly Cell[], inFlight: number, names: readonly 
   return table([['CPU per request, against', ...peers], ...rows]);
 }
 
-interface Bound {
+export interface Bound {
   readonly what: string;
   readonly bound: number;
   readonly stretch: number;
   readonly measured: readonly number[];
 }
 
+/** CPU per request of one client against another's, a ratio for each round. */
+export function cpuAgainst(cells: readonly Cell[], client: string, peer: string, inFlight: number): number[] {
+  return ratios(cells, cpuPerRequest, { inFlight, client }, { inFlight, client: peer });
+}
+
 function reportBounds(cells: readonly Cell[]): string {
-  const cpuAgainst = (client: string, peer: string, inFlight: number) =>
-    ratios(cells, cpuPerRequest, { inFlight, client }, { inFlight, client: peer });
+  const against = (client: string, peer: string, inFlight: number) => cpuAgainst(cells, client, peer, inFlight);
   const userGrowth = (client: string) =>
     ratios(cells, userPerRequest, { inFlight: 10_000, client }, { inFlight: 64, client });
   const bounds: Bound[] = [
@@ -188,21 +202,26 @@ function reportBounds(cells: readonly Cell[]): string {
       what: `${POOL_1} / ${UNDICI_REQUEST}, 64`,
       bound: 0.33,
       stretch: 0.25,
-      measured: cpuAgainst(POOL_1, UNDICI_REQUEST, 64),
+      measured: against(POOL_1, UNDICI_REQUEST, 64),
     },
     {
       what: `${POOL_1} / ${UNDICI_FETCH}, 64`,
       bound: 0.1,
       stretch: 0.06,
-      measured: cpuAgainst(POOL_1, UNDICI_FETCH, 64),
+      measured: against(POOL_1, UNDICI_FETCH, 64),
     },
-    { what: `${POOL_1} / ${WRK}, 64`, bound: 2, stretch: 1.4, measured: cpuAgainst(POOL_1, WRK, 64) },
-    { what: `${ENGINE} / ${WRK}, 64`, bound: 1, stretch: 0.8, measured: cpuAgainst(ENGINE, WRK, 64) },
-    { what: `${ENGINE} / ${WRK}, 10,000`, bound: 1, stretch: 0.8, measured: cpuAgainst(ENGINE, WRK, 10_000) },
+    { what: `${POOL_1} / ${WRK}, 64`, bound: 2, stretch: 1.4, measured: against(POOL_1, WRK, 64) },
+    { what: `${ENGINE} / ${WRK}, 64`, bound: 1, stretch: 0.8, measured: against(ENGINE, WRK, 64) },
+    { what: `${ENGINE} / ${WRK}, 10,000`, bound: 1, stretch: 0.8, measured: against(ENGINE, WRK, 10_000) },
     { what: `${POOL_1}: user CPU at 10,000 / at 64`, bound: 1.3, stretch: 1.1, measured: userGrowth(POOL_1) },
     { what: `${ENGINE}: user CPU at 10,000 / at 64`, bound: 1.3, stretch: 1.1, measured: userGrowth(ENGINE) },
     { what: 'main thread us/request, 64', bound: 5, stretch: 3, measured: mainThreadFigures(cells, POOL_1, 64) },
   ];
+  return reportBoundTable(bounds);
+}
+
+/** '' when nothing was measured. */
+export function reportBoundTable(bounds: readonly Bound[]): string {
   const rows = bounds
     .filter(({ measured }) => measured.length > 0)
     .map(({ what, bound, stretch, measured }) => [what, String(bound), String(stretch), spread(measured)]);
@@ -210,7 +229,7 @@ function reportBounds(cells: readonly Cell[]): string {
   return [bold('Against what it must cost'), table([['', 'bound', 'stretch', 'measured'], ...rows])].join('\n');
 }
 
-function reportFailures(cells: readonly Cell[]): string {
+export function reportFailures(cells: readonly Cell[]): string {
   const lines = cells.flatMap(({ client, inFlight, round, measurement, error }) => {
     const where = `  ${client}, ${count(inFlight)} in flight, round ${round}: `;
     if (error !== null) return [`${where}no figure: ${error}`];

@@ -16,6 +16,15 @@ async function runOrder(meter: Meter): Promise<void> {
       return (await import('./pool.ts')).loadPool(order, meter, order.shards);
     case 'engine':
       return (await import('./engine.ts')).loadEngine(order, meter);
+    case 'engine-handshakes':
+      return (await import('./engine.ts')).loadEngine(order, meter, {
+        forbidReuse: true,
+        tls: { sessionReuse: false },
+      });
+    case 'engine-resumptions':
+      return (await import('./engine.ts')).loadEngine(order, meter, { forbidReuse: true });
+    case 'undici-resumptions':
+      return (await import('./undici.ts')).loadUndiciRequest(order, meter, true);
     case 'undici-request':
       return (await import('./undici.ts')).loadUndiciRequest(order, meter);
     case 'undici-fetch':

@@ -3,11 +3,11 @@
  * transfer starts the next one in its own turn, as a load generator in a shard does.
  */
 
-import { EpollDriver, Multi, Transfer } from 'shardfetch/multi';
+import { EpollDriver, Multi, Transfer, type TransferOptions } from 'shardfetch/multi';
 import { EXPECTED_BODY, type Load } from './client.ts';
 import type { Meter } from './meter.ts';
 
-export function loadEngine(load: Load, meter: Meter): void {
+export function loadEngine(load: Load, meter: Meter, options: Partial<TransferOptions> = {}): void {
   const { url, inFlight } = load;
   const multi = new Multi({ maxConnects: inFlight });
   const driver = new EpollDriver(multi);
@@ -48,7 +48,7 @@ export function loadEngine(load: Load, meter: Meter): void {
   };
   driver.run();
   for (let index = 0; index < inFlight; index++) {
-    const transfer = new Transfer({ url, onData, onEnd });
+    const transfer = new Transfer({ ...options, url, onData, onEnd });
     transfer.id = index;
     start(transfer);
   }

@@ -4,7 +4,8 @@ import { Agent, fetch, request } from 'undici';
 import { EXPECTED_BODY, type Load } from './client.ts';
 import { failureCode, type Meter } from './meter.ts';
 
-export function loadUndiciRequest(load: Load, meter: Meter): void {
+/** `reset`: a new connection for each request. */
+export function loadUndiciRequest(load: Load, meter: Meter, reset = false): void {
   const { url, inFlight } = load;
   const dispatcher = agentFor(inFlight);
 
@@ -12,7 +13,7 @@ export function loadUndiciRequest(load: Load, meter: Meter): void {
     while (meter.running) {
       const began = meter.begin();
       try {
-        const response = await request(url, { dispatcher });
+        const response = await request(url, { dispatcher, reset });
         if ((await response.body.text()) === EXPECTED_BODY) meter.end(began);
         else meter.fail('WRONG_BODY', began);
       } catch (error) {

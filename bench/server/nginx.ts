@@ -7,11 +7,15 @@ import { spawn } from 'node:child_process';
 import { chmodSync, mkdirSync, mkdtempSync, truncateSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { cleanEnvironment, probe } from '../child-processes.ts';
 import { hardFileLimit } from '../environment.ts';
 import { BODY_SIZES, freePort, get, HELLO, type Target, waitUntilItAnswers } from './target.ts';
 
 const WORKERS = 2;
+/** Relative to this file once it is compiled. */
+const CERTIFICATE = fileURLToPath(new URL('../../../test/tls/certificates/good.pem', import.meta.url));
+
 /** Enough for 10,000 connections in one worker, should the kernel share them out unfairly. */
 const FILES_MAX = 20_000;
 /** Descriptors that nginx needs besides its connections: logs, listeners, channels. */
@@ -51,8 +55,9 @@ export async function startNginx(): Promise<Target> {
 async function start(): Promise<Target> {
   const version = (await probeNginx()) ?? '';
   const port = await freePort();
+  const securePort = await freePort();
   const folder = mkdtempSync(path.join(os.tmpdir(), 'shardfetch-nginx-'));
-  writeFileSync(path.join(folder, 'nginx.conf'), configuration(port));
+  writeFileSync(path.join(folder, 'nginx.conf'), configuration(port, securePort));
   // Started by root, nginx reads files as another user.
   chmodSync(folder, 0o711);
   mkdirSync(path.join(folder, 'files'));
@@ -86,6 +91,7 @@ async function start(): Promise<Target> {
   return {
     name: `${version.replace(/^nginx version: /, '')}, ${WORKERS} workers`,
     url: `${origin}/hello`,
+    secureUrl: `https://127.0.0.1:${securePort}/hello`,
     filesUrl: `${origin}/files/`,
     requestCount: async () => requestCountIn(await get(`${origin}/status`)),
     stop,
@@ -99,7 +105,7 @@ function requestCountIn(status: string): number {
   return Number(match[1]);
 }
 
-function configuration(port: number): string {
+function configuration(port: number, securePort: number): string {
   const files = Math.min(FILES_MAX, hardFileLimit());
   return `
 worker_processes ${WORKERS};
@@ -116,6 +122,10 @@ http {
   tcp_nodelay on;
   server {
     listen 127.0.0.1:${port} backlog=4096 reuseport;
+    listen 127.0.0.1:${securePort} ssl backlog=4096 reuseport;
+    ssl_certificate ${CERTIFICATE};
+    ssl_certificate_key ${CERTIFICATE};
+    ssl_session_cache shared:sessions:10m;
     location = /hello { default_type text/plain; return 200 "${HELLO.replace('\n', '\\n')}"; }
     location = /status { stub_status; }
     location /files/ { root .; sendfile on; tcp_nopush on; }

@@ -18,6 +18,7 @@ export async function startNodeServer(): Promise<Target> {
   return {
     name: `node ${process.version} raw sockets, 2 processes`,
     url: `http://127.0.0.1:${port.listening}/hello`,
+    secureUrl: '',
     filesUrl: '',
     requestCount: async () => {
       child.send('count');

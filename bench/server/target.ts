@@ -17,6 +17,8 @@ export interface Target {
   /** What answers, for people. */
   readonly name: string;
   readonly url: string;
+  /** The same over TLS, with the certificate of the tests; '': it cannot. */
+  readonly secureUrl: string;
   /** Answers as many bytes as the number says that is put behind it; '': it cannot. */
   readonly filesUrl: string;
   /** Requests answered so far, by the server's own count. */
