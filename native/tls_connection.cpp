@@ -201,13 +201,12 @@ int32_t TlsConnection::read(uint8_t* target, int64_t room, int32_t& state) {
     const int count = SSL_read(ssl_, target + total, bytes);
     if (count > 0) {
       total += count;
+      // The usual end, without a call that would make and free a buffer to find nothing.
+      if (drained_ && SSL_has_pending(ssl_) == 0) break;
       continue;
     }
     const int32_t reason = reason_of(count);
-    if (reason == kTlsWantRead) {
-      release_buffers();
-      break;
-    }
+    if (reason == kTlsWantRead) break;
     if (reason == kTlsWantWrite) {
       state |= kTlsReadWantsWrite;
       break;
@@ -217,6 +216,7 @@ int32_t TlsConnection::read(uint8_t* target, int64_t room, int32_t& state) {
     break;
   }
   ERR_clear_error();
+  if (!ended_) release_buffers();
   if (total == 0) return ended_ ? end_ : -EAGAIN;
   if (ended_ || (total == room && SSL_has_pending(ssl_) == 1)) state |= kTlsMore;
   return static_cast<int32_t>(total);
