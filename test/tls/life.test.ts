@@ -3,9 +3,12 @@
 import { spawnSync } from 'node:child_process';
 import crypto from 'node:crypto';
 import path from 'node:path';
-import { describe, expect, test } from 'vitest';
+import { setTimeout as delay } from 'node:timers/promises';
+import type { TLSSocket } from 'node:tls';
+import { describe, expect, onTestFinished, test } from 'vitest';
 import { resolveTlsOptions } from '../../src/protocol/tls-options.ts';
 import { addon } from '../../src/worker/io/addon.ts';
+import { EAGAIN } from '../../src/worker/io/errno.ts';
 import { nativeIo } from '../../src/worker/io/native-io.ts';
 import type { NativeTls } from '../../src/worker/io/native-tls.ts';
 import { Rig } from '../contract/rig.ts';
@@ -100,4 +103,42 @@ describe('sessions and contexts', () => {
     }
     expect(addon().tlsObjects()).toMatchObject({ contexts: 3, trusts: 1 });
   });
+});
+
+test('a write that waited may be offered again with less: what was encrypted goes out first, and is counted', async () => {
+  let received = 0;
+  const server = await serve('good', {}, () => undefined);
+  const io = nativeIo();
+  const tls = io.tls as NativeTls;
+  const socket = io.open(4);
+  onTestFinished(() => void io.close(socket));
+  io.connect(socket, 4, '127.0.0.1', server.port);
+  while (io.connectResult(socket) !== 0) await delay(5);
+  expect(tls.start(socket, resolveTlsOptions({ ca: ROOT }), 'good.test', '')).toBe(0);
+  while (tls.handshake(socket) !== 0) await delay(5);
+  while (server.sockets.length === 0) await delay(5);
+  const peer = server.sockets[0] as TLSSocket;
+  peer.removeAllListeners('data');
+  peer.pause();
+  const chunk = new Uint8Array(16 * KIB).fill(0x61);
+  let written = 0;
+  for (;;) {
+    const count = io.writeFrom(socket, chunk, 0, chunk.length);
+    if (count === -EAGAIN) break;
+    expect(count).toBe(chunk.length);
+    written += count;
+  }
+  peer.on('data', (data) => {
+    received += data.length;
+  });
+  peer.resume();
+  let count = -EAGAIN;
+  while (count === -EAGAIN) {
+    await delay(5);
+    count = io.writeFrom(socket, chunk, 0, 1);
+  }
+  expect(count).toBe(chunk.length);
+  written += count;
+  while (received < written) await delay(5);
+  expect(received).toBe(written);
 });
