@@ -11,7 +11,9 @@ const MISSING = [4, 7, 13, 19, 23, 28, 32, 39, 43, 46, 52, 55, 58, 70, 77, 83, 8
 const FIRST_A_TO_E = Array.from({ length: 90 }, (_, index) => index + 1);
 const G = Array.from({ length: 120 - 104 }, (_, index) => index + 104);
 const J_AND_K = Array.from({ length: 169 - 135 }, (_, index) => index + 136);
-const IN_SCOPE = [...FIRST_A_TO_E, ...G, ...J_AND_K].filter((number) => !LATER.includes(number) && !MISSING.includes(number));
+const IN_SCOPE = [...FIRST_A_TO_E, ...G, ...J_AND_K].filter(
+  (number) => !LATER.includes(number) && !MISSING.includes(number),
+);
 
 const rows = readFileSync(new URL('README.md', HERE), 'utf8')
   .split('\n')
