@@ -201,7 +201,10 @@ fuzz({
         if (resolved === null) return;
         expect(resolved.shards).toBeGreaterThanOrEqual(0);
         for (const numbers of [resolved.connections, resolved.timeouts, resolved.limits]) {
-          for (const number of Object.values(numbers)) expect(number).toBeGreaterThanOrEqual(0);
+          for (const [name, value] of Object.entries(numbers)) {
+            if (name === 'reuse') expect(typeof value).toBe('boolean');
+            else expect(value).toBeGreaterThanOrEqual(0);
+          }
         }
       },
     ) as fc.IRawProperty<unknown>,
