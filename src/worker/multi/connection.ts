@@ -150,6 +150,8 @@ export class Connection implements SocketOwner, ResponseSink, TimerOwner {
 
   #sendStep(transfer: Transfer, progress: SendProgress): void {
     const multi = this.#multi;
+    // The source of the body may have removed it.
+    if (this.transfer !== transfer) return;
     if (this.#tls !== null) this.#noteTls(TLS_WRITE_WANTS_READ);
     switch (progress) {
       case 'sent':
@@ -164,9 +166,11 @@ export class Connection implements SocketOwner, ResponseSink, TimerOwner {
         this.#watch(transfer);
         if (transfer.state === 'sending') transfer.startPhaseClock(multi, multi.now, transfer.timeouts.headMs);
         return;
+      case 'put off':
       case 'starved':
       case 'held':
         // The application has nothing to send for now, or holds it: that is no fault of the peer's, so no clock of its runs.
+        if (progress === 'put off') multi.schedule(transfer);
         this.#watch(transfer);
         if (transfer.state === 'sending') transfer.startPhaseClock(multi, multi.now, 0);
         return;
@@ -182,7 +186,7 @@ export class Connection implements SocketOwner, ResponseSink, TimerOwner {
   continueUpload(): void {
     const { transfer } = this;
     const { progress } = this.#sender;
-    if (transfer === null || (progress !== 'starved' && progress !== 'held')) return;
+    if (transfer === null || (progress !== 'starved' && progress !== 'put off' && progress !== 'held')) return;
     this.#sendStep(transfer, this.#sender.proceed(transfer));
   }
 

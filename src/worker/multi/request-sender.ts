@@ -9,17 +9,18 @@ import type { Io, Socket } from '../io/io.ts';
 import type { Multi } from './multi.ts';
 import type { Transfer } from './transfer.ts';
 import { PAUSE } from './transfer-options.ts';
-import { Upload } from './upload.ts';
+import { NEXT_TURN, Upload, type UploadPiece } from './upload.ts';
 
 /**
  *   sent     all is written
  *   blocked  the socket takes no more for now
  *   starved  the source has nothing for now
+ *   put off  the source gave nothing but empty pieces: it is asked again in the next turn
  *   held     the transfer may not send for now: it is paused, or at its speed limit
  *   failed   writing failed: see `errno`
  *   refused  the source broke its word: see `fault`
  */
-export type SendProgress = 'sent' | 'blocked' | 'starved' | 'held' | 'failed' | 'refused';
+export type SendProgress = 'sent' | 'blocked' | 'starved' | 'put off' | 'held' | 'failed' | 'refused';
 
 /** Small pieces (a chunk's size line, its data, its line end) are gathered up to this: a system call costs more than the copy. */
 const GATHER_BYTES = 16 * 1024;
@@ -30,7 +31,7 @@ const GATHER_BYTES = 16 * 1024;
  */
 const WRITES_MAX = 16;
 
-type Piece = Uint8Array | null | typeof PAUSE | 'refused';
+type Piece = UploadPiece | 'refused';
 
 export class RequestSender {
   progress: SendProgress = 'sent';
@@ -112,6 +113,7 @@ export class RequestSender {
   stop(): void {
     this.#out = null;
     this.#body = null;
+    this.#upload?.stop();
     this.#upload = null;
     this.#held = undefined;
   }
@@ -139,6 +141,7 @@ export class RequestSender {
     }
     if (piece instanceof Uint8Array) return this.#take(piece);
     if (piece === PAUSE) return this.#none('starved');
+    if (piece === NEXT_TURN) return this.#none('put off');
     if (piece === 'refused') return this.#none('refused');
     this.#upload = null;
     return this.#none('sent');

@@ -5,6 +5,7 @@
  */
 
 import { invalidArgument, TransferError } from '../../protocol/errors.ts';
+import { describe } from '../../protocol/options.ts';
 import { PAUSE } from './transfer-options.ts';
 
 export interface UploadSource {
@@ -12,10 +13,22 @@ export interface UploadSource {
   readonly length: number;
   /**
    * The next piece, which must stay as it is until `read` is called again; null at the end; PAUSE when there is nothing yet:
-   * then `transfer.continueUpload()` makes the engine ask again. A throw fails the transfer with ABORTED_BY_CALLBACK.
+   * then `transfer.continueUpload()` makes the engine ask again. It answers at once: a source that has to wait answers PAUSE, not
+   * a promise. A throw, or an answer of any other kind, fails the transfer with ABORTED_BY_CALLBACK.
    */
   read(): Uint8Array | null | typeof PAUSE;
 }
+
+/**
+ * Empty pieces taken before the rest waits for the next turn: a source that gives nothing else would keep a turn for itself
+ * (rule 38). More than a program that passes on what it gets is likely to give in a row.
+ */
+const EMPTY_PIECES_MAX = 64;
+
+/** The source is asked again in the next turn. */
+export const NEXT_TURN = Symbol('next turn');
+
+export type UploadPiece = Uint8Array | null | typeof PAUSE | typeof NEXT_TURN;
 
 const CRLF = Buffer.from('\r\n', 'latin1');
 const LAST_CHUNK = Buffer.from('0\r\n\r\n', 'latin1');
@@ -28,6 +41,8 @@ export class Upload {
   /** The rest of a chunk that was begun: its data, then its line end. */
   #pieces: Uint8Array[] = [];
   #ended = false;
+  /** Since the source was last put off to the next turn. */
+  #emptyPieces = 0;
 
   constructor(source: UploadSource) {
     this.#source = source;
@@ -35,34 +50,45 @@ export class Upload {
   }
 
   /** The next bytes for the socket; null when all is written. Throws TransferError. */
-  next(): Uint8Array | null | typeof PAUSE {
+  next(): UploadPiece {
     const piece = this.#pieces.shift();
     if (piece !== undefined) return piece;
     if (this.#ended) return null;
     const given = this.#ask();
-    if (given === PAUSE) return PAUSE;
+    if (this.#ended) return null;
     if (given === null) return this.#end();
-    return this.#frame(given);
+    return given instanceof Uint8Array ? this.#frame(given) : given;
   }
 
-  #ask(): Uint8Array | null | typeof PAUSE {
+  /** The source is not asked any more, also when it is inside `read` that this is called. */
+  stop(): void {
+    this.#ended = true;
+    this.#pieces.length = 0;
+  }
+
+  #ask(): UploadPiece {
     for (;;) {
-      let given: Uint8Array | null | typeof PAUSE;
-      try {
-        given = this.#source.read();
-      } catch (error) {
-        throw new TransferError(
-          'ABORTED_BY_CALLBACK',
-          'The source of the request body threw, which ends the transfer.',
-          {
-            phase: 'send',
-            cause: error,
-          },
-        );
-      }
+      const given = this.#read();
       // An empty chunk would end a chunked body (RFC 9112 §7.1), so empty pieces are passed over.
-      if (given === null || given === PAUSE || given.length > 0) return given;
+      if (this.#ended || given === null || given === PAUSE || given.length > 0) return given;
+      this.#emptyPieces++;
+      if (this.#emptyPieces < EMPTY_PIECES_MAX) continue;
+      this.#emptyPieces = 0;
+      return NEXT_TURN;
     }
+  }
+
+  #read(): Uint8Array | null | typeof PAUSE {
+    let given: unknown;
+    try {
+      given = this.#source.read();
+    } catch (cause) {
+      throw aborted('The source of the request body threw, which ends the transfer.', cause);
+    }
+    if (given === null || given === PAUSE || given instanceof Uint8Array) return given;
+    throw aborted(
+      `The read() of the request body's source answered ${describe(given)}, which ends the transfer; it must answer at once, with a Uint8Array, null at the end, or PAUSE.`,
+    );
   }
 
   #frame(data: Uint8Array): Uint8Array {
@@ -81,6 +107,10 @@ export class Upload {
     if (this.#room > 0) throw lengthMismatch(this.#source.length, 'fewer');
     return null;
   }
+}
+
+function aborted(sentence: string, cause?: unknown): TransferError {
+  return new TransferError('ABORTED_BY_CALLBACK', sentence, { phase: 'send', cause });
 }
 
 function lengthMismatch(length: number, how: 'more' | 'fewer'): TransferError {
