@@ -80,6 +80,10 @@ class ByDriver implements Driving {
       timerFunction: (callback) => {
         this.#onTimer = callback;
       },
+      removeFunctions: () => {
+        this.#onSocket = null;
+        this.#onTimer = null;
+      },
       actions: (events, count, first = 0, more) => {
         for (let at = first * 3, end = at + count * 3; this.#open === 0 && at < end; at += 3) {
           this.#lateEvents.set(events[at] as number, events[at + 1] as number);

@@ -6,7 +6,10 @@
 import type { Multi } from './multi.ts';
 
 /** The multi as a driver sees it. */
-export type Driven = Pick<Multi, 'socketFunction' | 'timerFunction' | 'actions' | 'timeout' | 'running' | 'now'> & {
+export type Driven = Pick<
+  Multi,
+  'socketFunction' | 'timerFunction' | 'removeFunctions' | 'actions' | 'timeout' | 'running' | 'now'
+> & {
   /** @internal The clock that `now` was read from. */
   readonly io: { now(): number };
 };
@@ -22,7 +25,7 @@ export interface Driver {
   onTurn: (() => void) | null;
   /** Starts driving: installs both callbacks of the multi. Until `stop()`. */
   run(): void;
-  /** Ends driving and frees what the driver holds. The multi stays as it is. A driver that was stopped does not run again. */
+  /** Ends driving and frees what the driver holds. The multi stays as it is, with the callbacks of another driver if one has begun since. A driver that was stopped does not run again. */
   stop(): void;
   /** The event loop stays alive while transfers run. The default. */
   ref(): void;

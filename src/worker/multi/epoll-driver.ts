@@ -9,6 +9,7 @@ import { errnoName } from '../io/errno.ts';
 import type { Poller, Socket } from '../io/io.ts';
 import { type Driven, type Driver, TURN_EVENTS_MAX } from './driver.ts';
 import { LoopTimer } from './loop-timer.ts';
+import type { SocketCallback, TimerCallback } from './multi-options.ts';
 import { WATCH_REMOVE } from './socket-table.ts';
 
 /**
@@ -39,6 +40,8 @@ export class EpollDriver implements Driver {
   #keepsAlive = true;
   /** What the event loop was last told. */
   #holding = true;
+  readonly #onSocket: SocketCallback = (_transfer, socket, what) => this.#watch(socket, what);
+  readonly #onTimer: TimerCallback = (timeoutMs) => this.#setTimer(timeoutMs);
   onTurn: (() => void) | null = null;
 
   /** Throws an Error when the addon cannot be loaded or the kernel has no descriptor left. */
@@ -54,8 +57,8 @@ export class EpollDriver implements Driver {
   run(): void {
     if (this.#running) return;
     this.#running = true;
-    this.#multi.socketFunction((_transfer, socket, what) => this.#watch(socket, what));
-    this.#multi.timerFunction((timeoutMs) => this.#setTimer(timeoutMs));
+    this.#multi.socketFunction(this.#onSocket);
+    this.#multi.timerFunction(this.#onTimer);
     this.#poller.start(() => this.crank());
     this.#holdLoop();
   }
@@ -63,8 +66,7 @@ export class EpollDriver implements Driver {
   stop(): void {
     if (this.#running) {
       this.#running = false;
-      this.#multi.socketFunction(null);
-      this.#multi.timerFunction(null);
+      this.#multi.removeFunctions(this.#onSocket, this.#onTimer);
       this.#poller.stop();
     }
     this.#timer.disarm();

@@ -1,7 +1,8 @@
 /** The options and callbacks of a Multi (libcurl: CURLMOPT_*): names, units, defaults, checks. What they do is `multi.ts`'s. */
 
+import { invalidArgument } from '../../protocol/errors.ts';
 import type { LookupFunction } from '../../protocol/lookup-function.ts';
-import { checkInteger, checkNumber, checkRecord } from '../../protocol/options.ts';
+import { checkInteger, checkNumber, checkRecord, describe } from '../../protocol/options.ts';
 import { checkStaticAddresses, type StaticAddressesGiven } from '../../protocol/static-addresses.ts';
 import type { Io, Socket } from '../io/io.ts';
 import type { CacheLimits } from './connection-cache.ts';
@@ -88,13 +89,32 @@ export function resolveMultiOptions(options: unknown): ResolvedMultiOptions {
   const { io, lookupTtlMs = LOOKUP_TTL_MS, resolve = {}, happyEyeballsMs = HAPPY_EYEBALLS_MS } = given;
   checkStaticAddresses('resolve', resolve);
   return {
-    io,
+    io: checkIo(io),
     cacheLimits: resolveCacheLimits(given),
     lookupTtlMs: checkNumber('lookupTtlMs', lookupTtlMs, 0, DAY_MS, 'milliseconds'),
     lookup: checkCallback('lookup', given.lookup),
     resolve,
     happyEyeballsMs: checkNumber('happyEyeballsMs', happyEyeballsMs, 1, DAY_MS, 'milliseconds'),
   };
+}
+
+/** Whether it does what an Io does shows when it is used; what is none at all is told at once. */
+function checkIo(io: Io | undefined): Io | undefined {
+  if (io === undefined) return io;
+  const isIo = typeof io === 'object' && io !== null && typeof io.open === 'function' && typeof io.now === 'function';
+  if (isIo && io.writeBuffer instanceof Uint8Array) return io;
+  throw invalidArgument('io', `io must be an Io, not ${describe(io)}; leave it out to use this machine's sockets.`);
+}
+
+/** Throws TransferError INVALID_ARGUMENT that names the option. */
+export function resolveClearOptions(options: unknown): Required<ClearOptions> {
+  const { connections = true, dns = true } = checkRecord('options', options, ['connections', 'dns']);
+  return { connections: checkBoolean('options.connections', connections), dns: checkBoolean('options.dns', dns) };
+}
+
+function checkBoolean(option: string, value: unknown): boolean {
+  if (typeof value === 'boolean') return value;
+  throw invalidArgument(option, `${option} must be true or false, not ${describe(value)}.`);
 }
 
 function resolveCacheLimits(options: MultiOptions): CacheLimits {

@@ -14,6 +14,7 @@
  */
 
 import { MultiError, TransferError } from '../../protocol/errors.ts';
+import { describe } from '../../protocol/options.ts';
 import type { Io, Socket } from '../io/io.ts';
 import { nativeIo } from '../io/native-io.ts';
 import type { WakeupHandle } from '../io/wakeup.ts';
@@ -29,6 +30,7 @@ import {
   isCacheLimit,
   type MultiOptionName,
   type MultiOptions,
+  resolveClearOptions,
   resolveMultiOptions,
   type SocketCallback,
   type TimerCallback,
@@ -71,7 +73,9 @@ export interface MultiStats {
   readonly opened: number;
   /** Transfers begun on a connection that had served others. */
   readonly reused: number;
+  /** Bytes of bodies, as they came. Counted when a transfer has completed or was removed, as is `bytesOut`. */
   readonly bytesIn: number;
+  /** Bytes of requests, heads included. */
   readonly bytesOut: number;
 }
 
@@ -131,8 +135,12 @@ export class Multi {
 
   // ── What the application calls ───────────────────────────────────────────────────────────────────────────────────────
 
-  /** CURLMOPT_SOCKETFUNCTION. May be installed late: what is wanted then is told from then on (rule 22). */
+  /**
+   * CURLMOPT_SOCKETFUNCTION; null: none. May be installed late: what is wanted then is told from then on (rule 22). Throws MultiError
+   * BAD_FUNCTION_ARGUMENT.
+   */
   socketFunction(callback: SocketCallback | null): void {
+    checkFunction('socket', callback);
     this.#socketAnnouncer.callback = callback;
     if (callback === null) return;
     this.sockets.noteAll();
@@ -140,15 +148,29 @@ export class Multi {
     this.#settleOutsideTurn();
   }
 
-  /** CURLMOPT_TIMERFUNCTION. */
+  /** CURLMOPT_TIMERFUNCTION; null: none. Throws MultiError BAD_FUNCTION_ARGUMENT. */
   timerFunction(callback: TimerCallback | null): void {
+    checkFunction('timer', callback);
     this.#timer.callback = callback;
     this.#timer.forget();
     this.#settleOutsideTurn();
   }
 
-  /** CURLMOPT_NOTIFYFUNCTION. Told at the end of a turn, where add and remove are legal. Nothing is told before `notifyEnable`. */
+  /**
+   * Takes these callbacks away where they are still installed: what a driver calls when it stops, so that those of whoever drives now
+   * stay.
+   */
+  removeFunctions(socketCallback: SocketCallback, timerCallback: TimerCallback): void {
+    if (this.#socketAnnouncer.callback === socketCallback) this.socketFunction(null);
+    if (this.#timer.callback === timerCallback) this.timerFunction(null);
+  }
+
+  /**
+   * CURLMOPT_NOTIFYFUNCTION; null: none. Told at the end of a turn, where add and remove are legal. Nothing is told before
+   * `notifyEnable`. Throws MultiError BAD_FUNCTION_ARGUMENT.
+   */
   notifyFunction(callback: NotifyCallback | null): void {
+    checkFunction('notify', callback);
     this.#notices.callback = callback;
   }
 
@@ -164,7 +186,8 @@ export class Multi {
 
   /**
    * Changes a limit (curl_multi_setopt). Ends no transfer (rule 71): what is idle beyond a lowered limit closes, who waits within
-   * a raised one dials. Allowed in every callback. Throws MultiError BAD_HANDLE, UNKNOWN_OPTION (`io` and `lookupTtlMs` are
+   * a raised one dials; who waits beyond a lowered `queueLength` goes on waiting, and a connection older than a lowered `lifetimeMs`
+   * serves nobody after its present transfer. Allowed in every callback. Throws MultiError BAD_HANDLE, UNKNOWN_OPTION (`io` and `lookupTtlMs` are
    * fixed when the multi is made), TransferError INVALID_ARGUMENT.
    */
   setOption(name: MultiOptionName, value: number): void {
@@ -178,7 +201,8 @@ export class Multi {
 
   /**
    * Registers a transfer; it starts in the next turn, for which the timer callback asks (rule 3). Allowed in every callback.
-   * Throws MultiError ADDED_ALREADY, BAD_HANDLE, BAD_FUNCTION_ARGUMENT, ABORTED_BY_CALLBACK.
+   * Throws MultiError ADDED_ALREADY, BAD_HANDLE, BAD_FUNCTION_ARGUMENT, ABORTED_BY_CALLBACK (a callback answered -1 and transfers
+   * of that time are still added), and what the timer callback throws: the transfer is added all the same.
    */
   add(transfer: Transfer): void {
     if (this.#closed) throw new MultiError('BAD_HANDLE');
@@ -199,9 +223,12 @@ export class Multi {
 
   /**
    * Unregisters a transfer at any time; from here on no callback or message of it comes (rules 5 to 9). In mid-exchange its
-   * connection closes. Not added: nothing happens. Throws MultiError BAD_EASY_HANDLE when it is another multi's.
+   * connection closes. Not added: nothing happens. Throws MultiError BAD_EASY_HANDLE when it is another multi's,
+   * BAD_FUNCTION_ARGUMENT when it is no Transfer.
    */
   remove(transfer: Transfer): void {
+    if (!(transfer instanceof Transfer))
+      throw new MultiError('BAD_FUNCTION_ARGUMENT', 'Only a Transfer can be removed.');
     if (transfer.multi === null) return;
     if (transfer.multi !== this) throw new MultiError('BAD_EASY_HANDLE');
     if (transfer.state === 'done') this.#doneCount--;
@@ -221,48 +248,69 @@ export class Multi {
   /**
    * `remove`, of a transfer whose response is no longer wanted: when its body has a known end within 64 KiB, that is read away
    * for 1 s at most and the connection is kept, because that costs less than a new one; else the connection closes. In every
-   * other state the same as `remove`. Throws MultiError BAD_EASY_HANDLE.
+   * other state the same as `remove`. Throws as that does.
    */
   discard(transfer: Transfer): void {
-    if (transfer.multi === this) {
+    if (transfer instanceof Transfer && transfer.multi === this) {
       this.readClock();
       transfer.connection?.drain();
     }
     this.remove(transfer);
   }
 
-  /** There was activity on a socket: `events` 1 in, 2 out, 4 error; 0 unknown. Answers the number of running transfers. */
+  /**
+   * There was activity on a socket: `events` 1 in, 2 out, 4 error; 0 unknown. Answers the number of running transfers. Throws
+   * MultiError BAD_HANDLE, RECURSIVE_API_CALL, BAD_FUNCTION_ARGUMENT, ABORTED_BY_CALLBACK (a callback answered -1), and at the turn's
+   * end what a callback without a transfer threw.
+   */
   action(socket: Socket, events: number): number {
+    if (typeof socket !== 'number' || typeof events !== 'number') {
+      throw new MultiError('BAD_FUNCTION_ARGUMENT', 'It takes a socket and events, both numbers.');
+    }
     this.#beginTurn();
-    this.#dispatch(socket, events);
-    this.#runDueTimers();
-    return this.#endTurn();
+    try {
+      this.#dispatch(socket, events);
+      this.#runDueTimers();
+      return this.#endTurn();
+    } finally {
+      this.#inTurn = false;
+    }
   }
 
   /**
    * `action` for a batch in one turn: `count` triples of socket, events and a tag that is not read, from the triple `first` on. A
-   * socket of -1 is passed over. `more`: events that came at the same time follow in the next call, so no clock is looked at yet.
+   * socket of -1 is passed over. `more`: events that came at the same time follow in the next call, so no clock is looked at yet. Throws as
+   * `action`.
    */
   actions(events: Int32Array, count: number, first = 0, more = false): number {
+    checkTriples(events, count, first);
     this.#beginTurn();
-    const start = first * 3;
-    const end = start + count * 3;
-    if (count > 1) this.sockets.prefetch(events, start, end);
-    for (let index = start; index < end; index += 3) {
-      const socket = events[index] as number;
-      if (socket >= 0) this.#dispatch(socket, events[index + 1] as number);
+    try {
+      const start = first * 3;
+      const end = start + count * 3;
+      if (count > 1) this.sockets.prefetch(events, start, end);
+      for (let index = start; index < end; index += 3) {
+        const socket = events[index] as number;
+        if (socket >= 0) this.#dispatch(socket, events[index + 1] as number);
+      }
+      if (!more) this.#runDueTimers();
+      return this.#endTurn();
+    } finally {
+      this.#inTurn = false;
     }
-    if (!more) this.#runDueTimers();
-    return this.#endTurn();
   }
 
-  /** The timer fired (libcurl: socket_action with CURL_SOCKET_TIMEOUT). Answers the number of running transfers. */
+  /** The timer fired (libcurl: socket_action with CURL_SOCKET_TIMEOUT). Answers the number of running transfers. Throws as `action`. */
   timeout(): number {
     this.#beginTurn();
-    // The timer was single-shot: whatever stays due is announced again (rule 27).
-    this.#timer.forget();
-    this.#runDueTimers();
-    return this.#endTurn();
+    try {
+      // The timer was single-shot: whatever stays due is announced again (rule 27).
+      this.#timer.forget();
+      this.#runDueTimers();
+      return this.#endTurn();
+    } finally {
+      this.#inTurn = false;
+    }
   }
 
   /**
@@ -277,7 +325,7 @@ export class Multi {
 
   /**
    * Waits until a socket is ready or a timer due, at most `timeoutMs`; returns at once when there is no socket to wait for
-   * (curl_multi_wait). Answers the number of sockets that are ready, for `perform` to handle. Throws as `perform`, and
+   * (curl_multi_wait); a transfer that is paused has none. Answers the number of sockets that are ready, for `perform` to handle. Throws as `perform`, and
    * BAD_FUNCTION_ARGUMENT. A worker that waits can be terminated within 100 ms.
    */
   wait(timeoutMs: number): number {
@@ -359,10 +407,11 @@ export class Multi {
   /**
    * Lets go of what an earlier network left behind (CURLMOPT_NETWORK_CHANGED): `connections`: idle ones close now, busy ones
    * when their transfer is through; `dns`: names are resolved anew. Both by default. Allowed in every callback. Throws
-   * MultiError BAD_HANDLE.
+   * MultiError BAD_HANDLE, TransferError INVALID_ARGUMENT.
    */
-  clear({ connections = true, dns = true }: ClearOptions = {}): void {
+  clear(options: ClearOptions = {}): void {
     if (this.#closed) throw new MultiError('BAD_HANDLE');
+    const { connections, dns } = resolveClearOptions(options);
     if (connections) this.placer.renew();
     if (dns) this.lookups.clear();
     this.#settleOutsideTurn();
@@ -370,26 +419,33 @@ export class Multi {
 
   /**
    * Fixes the addresses of `host:port`, or of `*:port` for all hosts, until it is told otherwise; null forgets them
-   * (CURLOPT_RESOLVE). They come before look-ups and never expire. Allowed in every callback. Throws TransferError INVALID_ARGUMENT.
+   * (CURLOPT_RESOLVE). They come before look-ups and never expire. Allowed in every callback. Throws TransferError INVALID_ARGUMENT,
+   * MultiError BAD_HANDLE.
    */
   setAddresses(hostAndPort: string, addresses: string | readonly string[] | null): void {
+    if (this.#closed) throw new MultiError('BAD_HANDLE');
     this.lookups.statics.set('setAddresses', hostAndPort, addresses);
   }
 
-  /** Removes every transfer, closes every connection and ends the handle; may call the socket callback. Twice is fine. */
+  /**
+   * Removes every transfer, closes every connection and ends the handle. Twice is fine. The socket callback is told REMOVE of every
+   * socket meanwhile, and the timer callback -1; to drive or to close in them is RECURSIVE_API_CALL. Throws MultiError
+   * RECURSIVE_API_CALL inside a callback, and what such a callback threw: the handle is closed all the same.
+   */
   close(): void {
     if (this.#closed) return;
     if (this.#inTurn || this.#inOuterCallback) throw new MultiError('RECURSIVE_API_CALL');
     this.#beginTurn();
-    const all = this.#transfers;
-    for (let transfer = all.first; transfer !== null; transfer = all.first) this.remove(transfer);
-    this.placer.closeAllIdle();
-    this.lookups.leave();
-    // Whatever the callbacks do now, it is closed.
-    this.#closed = true;
     try {
+      const all = this.#transfers;
+      for (let transfer = all.first; transfer !== null; transfer = all.first) this.remove(transfer);
+      this.placer.closeAllIdle();
+      this.lookups.leave();
+      // Whatever the callbacks do now, it is closed.
+      this.#closed = true;
       this.#endTurn();
     } finally {
+      this.#inTurn = false;
       this.#waitSet.close();
       this.lookups.close();
     }
@@ -616,16 +672,44 @@ export class Multi {
       if (this.sockets.hasChanged || this.placer.hasFreedSlots) {
         // Sockets of a removed transfer leave now; what is scheduled waits for a driving call (rule 3).
         this.#beginTurn();
-        this.#settle();
-        this.#inTurn = false;
+        try {
+          this.#settle();
+        } finally {
+          this.#inTurn = false;
+        }
       }
       this.#inOuterCallback = true;
-      this.#tellNotices();
-      this.#announceTimer();
-      this.#inOuterCallback = false;
+      try {
+        this.#tellNotices();
+        this.#announceTimer();
+      } finally {
+        this.#inOuterCallback = false;
+      }
     } while (this.#isUnsettled);
     this.#rethrow();
   }
+}
+
+/** An optional function. */
+function checkFunction(which: string, callback: unknown): void {
+  if (callback === null || typeof callback === 'function') return;
+  throw new MultiError(
+    'BAD_FUNCTION_ARGUMENT',
+    `The ${which} callback must be a function or null, not ${describe(callback)}.`,
+  );
+}
+
+function checkTriples(events: Int32Array, count: number, first: number): void {
+  if (!(events instanceof Int32Array)) {
+    throw new MultiError('BAD_FUNCTION_ARGUMENT', `The events must be an Int32Array, not ${describe(events)}.`);
+  }
+  if (Number.isInteger(count) && Number.isInteger(first) && count >= 0 && first >= 0) {
+    if ((first + count) * 3 <= events.length) return;
+  }
+  throw new MultiError(
+    'BAD_FUNCTION_ARGUMENT',
+    `${describe(count)} triples from ${describe(first)} on are not in an array of ${events.length} numbers.`,
+  );
 }
 
 function checkNotification(notification: Notification): Notification {

@@ -10,6 +10,7 @@ import type { Socket } from '../io/io.ts';
 import { type LoopWatches, openLoopWatches } from '../io/loop-watches.ts';
 import { type Driven, type Driver, TURN_EVENTS_MAX } from './driver.ts';
 import { LoopTimer } from './loop-timer.ts';
+import type { SocketCallback, TimerCallback } from './multi-options.ts';
 import { WATCH_REMOVE } from './socket-table.ts';
 
 export class UvDriver implements Driver {
@@ -23,6 +24,8 @@ export class UvDriver implements Driver {
   #keepsAlive = true;
   /** What the event loop was last told. */
   #holding = true;
+  readonly #onSocket: SocketCallback = (_transfer, socket, what) => this.#watch(socket, what);
+  readonly #onTimer: TimerCallback = (timeoutMs) => this.#setTimer(timeoutMs);
   onTurn: (() => void) | null = null;
 
   /** Throws an Error when the addon cannot be loaded. */
@@ -39,16 +42,15 @@ export class UvDriver implements Driver {
     if (this.#running) return;
     this.#running = true;
     this.#watches.start(() => this.crank());
-    this.#multi.socketFunction((_transfer, socket, what) => this.#watch(socket, what));
-    this.#multi.timerFunction((timeoutMs) => this.#setTimer(timeoutMs));
+    this.#multi.socketFunction(this.#onSocket);
+    this.#multi.timerFunction(this.#onTimer);
     this.#holdLoop();
   }
 
   stop(): void {
     if (this.#running) {
       this.#running = false;
-      this.#multi.socketFunction(null);
-      this.#multi.timerFunction(null);
+      this.#multi.removeFunctions(this.#onSocket, this.#onTimer);
     }
     this.#timer.disarm();
     this.#watches.close();

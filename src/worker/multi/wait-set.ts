@@ -36,7 +36,8 @@ export class WaitSet {
    * it. Answers the number of sockets that are ready. Throws MultiError BAD_FUNCTION_ARGUMENT, UNRECOVERABLE_POLL.
    */
   wait(timeoutMs: number, withoutSockets: WithoutSockets): number {
-    if (!(timeoutMs >= 0)) throw new MultiError('BAD_FUNCTION_ARGUMENT', 'It takes milliseconds, 0 or more.');
+    if (typeof timeoutMs !== 'number' || !(timeoutMs >= 0))
+      throw new MultiError('BAD_FUNCTION_ARGUMENT', 'It takes milliseconds, 0 or more.');
     const { io } = this.#multi;
     const end = io.now() + timeoutMs;
     for (;;) {
