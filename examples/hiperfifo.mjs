@@ -64,10 +64,13 @@ function printCompletions() {
 }
 
 for (const signal of ['SIGINT', 'SIGTERM']) {
-  process.on(signal, () => {
-    pipe.destroy();
-    rmSync(values.fifo);
-    driver.stop();
-    multi.close();
-  });
+  process.on(signal, end);
+}
+
+/** Twice is fine: Ctrl-C may be pressed again before the program has ended. */
+function end() {
+  pipe.destroy();
+  rmSync(values.fifo, { force: true });
+  driver.stop();
+  multi.close();
 }

@@ -12,6 +12,7 @@ for (const url of process.argv.slice(2)) {
 }
 
 const progress = setInterval(() => console.error(`${multi.running} running`), 1_000);
+if (multi.running === 0) clearInterval(progress); // no URL was given
 
 const driver = new UvDriver(multi);
 driver.onTurn = () => {

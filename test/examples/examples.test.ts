@@ -62,6 +62,12 @@ test.each(['epoll', 'uv', 'perform'])('%s.mjs transfers what it is told to, and 
   );
 });
 
+test.each(['epoll', 'uv', 'perform'])('%s.mjs without a URL ends', async (example) => {
+  const program = run(example);
+  expect(await program.ended).toBe(0);
+  expect(program.out()).toBe('');
+});
+
 test('hiperfifo.mjs transfers what is written to its pipe, by one writer and the next, until it is ended', async () => {
   const folder = mkdtempSync(path.join(tmpdir(), 'shardfetch-'));
   onTestFinished(() => rmSync(folder, { recursive: true }));
@@ -83,6 +89,18 @@ test('hiperfifo.mjs transfers what is written to its pipe, by one writer and the
   program.child.kill('SIGINT');
   expect(await program.ended).toBe(0);
   expect(existsSync(fifo)).toBe(false);
+});
+
+test('hiperfifo.mjs ends in order when it is told to twice', async () => {
+  const folder = mkdtempSync(path.join(tmpdir(), 'shardfetch-'));
+  onTestFinished(() => rmSync(folder, { recursive: true }));
+  const program = run('hiperfifo', '--fifo', path.join(folder, 'urls'));
+  await until(() => program.out().includes('reading'), program);
+  // Two signals, of which each has its handler.
+  program.child.kill('SIGINT');
+  program.child.kill('SIGTERM');
+  expect(await program.ended).toBe(0);
+  expect(program.out()).not.toContain('Error');
 });
 
 test('hiperfifo.mjs --help says how it is used, and makes no pipe', async () => {
