@@ -22,6 +22,8 @@ export interface ExchangeOwner {
   exchangeOver(exchange: Exchange): void;
   /** Its shard is gone: whether it was sent again, on another one. */
   replay(exchange: Exchange): boolean;
+  /** Whether the option is set that lets `replay` do so. */
+  readonly replaysOnShardLost: boolean;
 }
 
 /** Methods whose repetition has the effect of one request (RFC 9110 §9.2.2). */
@@ -106,8 +108,9 @@ export class Exchange implements BodyOrigin, UploadTarget {
 
   /** Its shard died. */
   shardLost(error: TransferError): void {
-    if (this.#mayReplay() && this.#owner.replay(this)) this.#replayed = true;
-    else this.fail(error);
+    const mayReplay = this.#mayReplay();
+    if (mayReplay && this.#owner.replay(this)) this.#replayed = true;
+    else this.fail(mayReplay && !this.#owner.replaysOnShardLost ? withReplayNamed(error) : error);
   }
 
   /** Once, while nothing of the response has come, and only what has the same effect twice. */
@@ -169,6 +172,16 @@ export class Exchange implements BodyOrigin, UploadTarget {
     this.#over('aborted');
   }
 
+  abandonedFailure(): Error {
+    const error = new TransferError(
+      'INCOMPLETE_BODY',
+      'The body was cancelled, or left unread by everybody, before its end, so its trailers never came; read it to its end for them.',
+      { phase: 'body' },
+    );
+    error.url = this.request.target.href;
+    return bodyFailure(error);
+  }
+
   #makeResponse(frame: HeadFrame, handle: BodyHandle | null): PoolResponse {
     const { target, method } = this.request;
     return new PoolResponse(frame, target.href, method, this.place.ranking[this.rank] as number, handle);
@@ -191,6 +204,11 @@ export class Exchange implements BodyOrigin, UploadTarget {
 }
 
 function nothing(): void {}
+
+function withReplayNamed({ code, message, cause }: TransferError): TransferError {
+  const sentence = `${message} It may be repeated: with retry.shardLost such requests are sent once more, on another shard.`;
+  return new TransferError(code, sentence, { limit: 'retry.shardLost', cause });
+}
 
 /** The part of the body that came in the head's own frame, taken out of it. */
 function earlyBody(frame: HeadFrame): Uint8Array<ArrayBuffer> | null {

@@ -5,7 +5,13 @@
 
 import { invalidArgument, type TransferError } from '../protocol/errors.ts';
 import { type HeaderPair, type HeadersGiven, headerPairs } from '../protocol/http1/header-pairs.ts';
-import { CHUNKED_BODY, composeRequestHead, NO_BODY, normalizeMethod } from '../protocol/http1/request-head.ts';
+import {
+  CHUNKED_BODY,
+  composeRequestHead,
+  NO_BODY,
+  normalizeHeaderValue,
+  normalizeMethod,
+} from '../protocol/http1/request-head.ts';
 import { checkRecord, completeTimeouts, describe, type Timeouts } from '../protocol/options.ts';
 import { originOf, shown, targetOf } from '../protocol/origin.ts';
 import { type PaceOptions, resolvePace } from '../protocol/pace-options.ts';
@@ -40,9 +46,9 @@ export interface FetchInit {
   redirect?: 'manual' | 'follow' | 'error' | undefined;
   /** How fast it may and must be. Default: the pool's. */
   pace?: PaceOptions | undefined;
-  /** Never on a connection that served others (CURLOPT_FRESH_CONNECT). Default false. */
+  /** Never on a connection that served others (CURLOPT_FRESH_CONNECT). Default: true where `connections.reuse` of the pool is false. */
   freshConnect?: boolean | undefined;
-  /** The connection closes after this request (CURLOPT_FORBID_REUSE). Default: what `connections.reuse` of the pool says. */
+  /** The connection closes after this request (CURLOPT_FORBID_REUSE), but may have served others: see `freshConnect`. Default: true where `connections.reuse` of the pool is false. */
   forbidReuse?: boolean | undefined;
   /** Whether sending it twice has the effect of once: then it is sent again when a reused connection dies before any response byte. Default: its method says (RFC 9110 §9.2.2). */
   idempotent?: boolean | undefined;
@@ -153,7 +159,7 @@ export class FetchRequests {
   prepare(input: unknown, init: unknown): FetchRequest {
     if (isRequestLike(input)) return this.#withInit(this.#targetOf(input.url), mergeRequest(input, init));
     const target = this.#targetOf(input);
-    return init === undefined ? target.plainGet : this.#withInit(target, init);
+    return init === undefined || init === null ? target.plainGet : this.#withInit(target, init);
   }
 
   #targetOf(input: unknown): FetchTarget {
@@ -266,7 +272,8 @@ function checkRedirect(redirect: unknown): void {
 /** The length in the caller's Content-Length; -1: none, or one that composing the head will refuse. */
 function declaredBytes(headers: readonly HeaderPair[]): number {
   const value = headers.find(([name]) => name.toLowerCase() === 'content-length')?.[1] ?? '';
-  return /^\d{1,15}$/.test(value) ? Number(value) : -1;
+  const digits = normalizeHeaderValue(value);
+  return /^\d{1,15}$/.test(digits) ? Number(digits) : -1;
 }
 
 /** As `composeRequestHead` takes it. */

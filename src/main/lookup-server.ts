@@ -8,7 +8,7 @@ import type { MessagePort } from 'node:worker_threads';
 import { expose } from 'comlink';
 import nodeEndpoint from 'comlink/dist/esm/node-adapter.mjs';
 import { TransferError } from '../protocol/errors.ts';
-import { type LookupFunction, readAnswer } from '../protocol/lookup-function.ts';
+import { callLookup, type LookupFunction } from '../protocol/lookup-function.ts';
 import type { ControlAnswer, LookupControl } from '../protocol/port/control.ts';
 import { encodeError } from '../protocol/port/error-encoding.ts';
 import type { IpFamily } from '../protocol/route-options.ts';
@@ -22,14 +22,8 @@ export function serveLookups(lookup: LookupFunction, port: MessagePort): void {
 
 function ask(lookup: LookupFunction, host: string, family: IpFamily): Promise<ControlAnswer<readonly string[]>> {
   return new Promise((resolve) => {
-    const answer = (error: unknown, addresses: unknown): void => {
-      const found = readAnswer(host, family, error, addresses);
+    callLookup(lookup, host, family, (found) => {
       resolve(TransferError.is(found) ? { error: encodeError(found) } : { ok: found });
-    };
-    try {
-      lookup(host, family, answer);
-    } catch (error) {
-      answer(error ?? new Error('The lookup function threw nothing.'), null);
-    }
+    });
   });
 }

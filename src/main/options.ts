@@ -20,13 +20,13 @@ import { type IpFamily, type RouteOptions, resolveRouteOptions } from '../protoc
 import { checkStaticAddresses, type StaticAddressesGiven } from '../protocol/static-addresses.ts';
 import type { TlsOptions } from '../protocol/tls-options.ts';
 
-/** Where a request's connections live; see placement.ts. A function answers the key that is hashed instead of the origin. */
+/** Where a request's connections live; see placement.ts. A function answers the key that is hashed instead of the origin; `connections.perOrigin` then holds for each key of an origin. */
 export type PlacementOption = 'origin' | 'spread' | ((url: URL) => string);
 
 export interface ConnectionOptions {
-  /** Most open connections per origin, of the whole pool (CURLMOPT_MAX_HOST_CONNECTIONS). Default 256. */
+  /** Most open connections per origin, of the whole pool (CURLMOPT_MAX_HOST_CONNECTIONS); with a function as `placement`, for each key of an origin. Default 256. */
   perOrigin?: number;
-  /** Most open connections, of the whole pool (CURLMOPT_MAX_TOTAL_CONNECTIONS). Default: 20,000, or 500 less than the hard limit of open files. */
+  /** Most open connections, of the whole pool (CURLMOPT_MAX_TOTAL_CONNECTIONS). Default: 20,000, or what the hard limit of open files (ulimit -Hn) leaves: 500 less, or half of it where it is below 1,000. */
   total?: number;
   /** Milliseconds an idle connection is kept (CURLOPT_MAXAGE_CONN). Default 60,000. */
   idleMs?: number;
@@ -91,7 +91,7 @@ export interface ResolvedPoolOptions {
 /** More threads than this are a slip: each takes some 10 MiB and a core. */
 const SHARDS_MAX = 1024;
 const TOTAL_DEFAULT = 20_000;
-/** Descriptors left for the program itself. */
+/** Descriptors left for the program itself, where the limit is twice as many. */
 const FILES_RESERVED = 500;
 const PER_ORIGIN_DEFAULT = 256;
 const IDLE_MS_DEFAULT = 60_000;
@@ -138,8 +138,11 @@ export function resolvePoolOptions(options: unknown = {}): ResolvedPoolOptions {
   refuseOther('decompress', given.decompress, false, 'decoding of response bodies is not built yet');
   refuseOther('redirect', given.redirect, 'manual', 'following redirects is not built yet');
   const connections = resolveConnections(given.connections);
+  const shards = resolveShards(given.shards, connections, given.connections?.total === undefined);
+  // Each shard needs one at least, however few files may be open.
+  connections.total = Math.max(connections.total, shards);
   return {
-    shards: resolveShards(given.shards, connections),
+    shards,
     placement: checkPlacement(given.placement),
     connections,
     timeouts: completeTimeouts(given.timeouts),
@@ -151,11 +154,15 @@ export function resolvePoolOptions(options: unknown = {}): ResolvedPoolOptions {
 }
 
 /** Each shard has a share of each limit, so there cannot be more shards than a limit has units. */
-function resolveShards(shards: unknown, { total, queueLength }: Required<ConnectionOptions>): number {
+function resolveShards(
+  shards: unknown,
+  { total, queueLength }: Required<ConnectionOptions>,
+  totalIsDefault: boolean,
+): number {
   if (shards === undefined) return Math.min(Math.max(1, availableParallelism() - 1), total, queueLength);
   const checked = checkInteger('shards', shards, 0, SHARDS_MAX);
   for (const [name, value] of Object.entries({ total, queueLength })) {
-    if (value >= checked) continue;
+    if (value >= checked || (name === 'total' && totalIsDefault)) continue;
     const option = `connections.${name}`;
     throw invalidArgument(
       option,
@@ -211,7 +218,7 @@ function checkTotal(total: unknown, totalMax: number): number {
   if (checked <= totalMax) return checked;
   throw invalidArgument(
     'connections.total',
-    `connections.total is ${checked}, but this process may open ${totalMax + FILES_RESERVED} files, of which ${FILES_RESERVED} are left to the program; raise the limit (ulimit -Hn) or ask for at most ${totalMax}.`,
+    `connections.total is ${checked}, but the hard limit of open files (ulimit -Hn) allows ${totalMax}, because ${FILES_RESERVED} files, or half of a limit below ${2 * FILES_RESERVED}, are left to the program; raise it or ask for at most ${totalMax}.`,
   );
 }
 
@@ -274,5 +281,6 @@ function descriptorsAvailable(): number {
   } catch {
     // Without /proc the limit is unknown; opening too many fails transfers one by one.
   }
-  return Math.max(1, Math.min(COUNT_MAX, hardLimit - FILES_RESERVED));
+  const reserved = Math.min(FILES_RESERVED, Math.floor(hardLimit / 2));
+  return Math.max(1, Math.min(COUNT_MAX, hardLimit - reserved));
 }

@@ -3,11 +3,14 @@
  * hashing with bounded loads picks among the first k of the ranking. So one quiet origin stays on one shard and reuses its
  * connections, one busy origin spreads over all, and a lost shard moves nobody else's requests.
  *
- *   k = min(shards, perOrigin)        each of the k has an equal share of perOrigin
+ *   k = min(shards, perOrigin)        each of the k has an equal share of perOrigin, per key: with a function as the option,
+ *                                     an origin that has several keys may have perOrigin connections for each
  *   first of the k that has fewer in flight for this key than its share, and a load below the bound
  *   else the one of the k with the fewest in flight per share
  */
 
+import { invalidArgument, TransferError } from '../protocol/errors.ts';
+import { describe } from '../protocol/options.ts';
 import type { PlacementOption } from './options.ts';
 
 /** A load below this is never too much: small loads are not worth spreading. */
@@ -120,6 +123,23 @@ export class Placement {
   #forgetQuiet(): void {
     for (const [key, place] of this.#places) if (place.inFlightTotal === 0) this.#places.delete(key);
   }
+}
+
+/** The key that a function of the caller's answers. Throws TransferError INVALID_ARGUMENT that names the option. */
+export function keyFrom(placement: (url: URL) => unknown, url: URL): string {
+  let key: unknown;
+  try {
+    key = placement(url);
+  } catch (cause) {
+    throw new TransferError('INVALID_ARGUMENT', 'The placement function of the pool threw; see the cause.', {
+      limit: 'placement',
+      cause,
+    });
+  }
+  if (typeof key === 'string') return key;
+  // A promise that nobody waits for must not end the process when it is rejected.
+  if (key instanceof Promise) key.catch(() => undefined);
+  throw invalidArgument('placement', `The placement function of the pool must answer a string, not ${describe(key)}.`);
 }
 
 /** `whole` divided among `parts`, the remainder to the first. */

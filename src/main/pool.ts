@@ -15,7 +15,7 @@ import { discard } from './fetch-body.ts';
 import { type FetchInit, type FetchRequest, FetchRequests } from './fetch-request.ts';
 import { launchInline } from './inline-shard.ts';
 import { type PoolOptions, type ResolvedPoolOptions, resolvePoolOptions } from './options.ts';
-import { equalShare, Placement } from './placement.ts';
+import { equalShare, keyFrom, Placement } from './placement.ts';
 import type { RequestLike } from './request-like.ts';
 import type { FetchResponse } from './response.ts';
 import { ShardKeeper } from './shard-keeper.ts';
@@ -84,7 +84,7 @@ export class Pool {
    * As WHATWG fetch: a string, a URL or a Request of any class, and an init; answers a Response. Never throws: what is wrong rejects. Failures are
    * `TypeError('fetch failed')` with a `TransferError` as `cause` and its `code`; an aborted signal rejects with its reason.
    */
-  readonly fetch = (input: string | URL | RequestLike, init?: FetchInit): Promise<FetchResponse> => {
+  readonly fetch = (input: string | URL | RequestLike, init?: FetchInit | null): Promise<FetchResponse> => {
     let request: FetchRequest;
     let key: string;
     try {
@@ -194,6 +194,11 @@ export class Pool {
     return true;
   }
 
+  /** @internal Whether `replay` is allowed at all. */
+  get replaysOnShardLost(): boolean {
+    return this.#options.replayOnShardLost;
+  }
+
   #send(
     request: FetchRequest,
     key: string,
@@ -227,7 +232,7 @@ export class Pool {
 
   #keyOf(request: FetchRequest): string {
     const { placement } = this.#options;
-    return typeof placement === 'function' ? String(placement(request.target.url)) : request.target.origin;
+    return typeof placement === 'function' ? keyFrom(placement, request.target.url) : request.target.origin;
   }
 
   #failureOf(request: FetchRequest, error: TransferError): TypeError {
@@ -287,5 +292,7 @@ function poolClosed(reason: unknown): TransferError {
 /** What each request gets that does not say otherwise. */
 function usualExtras(reuse: boolean, pace: PaceLimits | null): RequestExtras | null {
   if (reuse && pace === null) return null;
-  return { ...(reuse ? {} : { forbidReuse: true }), ...(pace === null ? {} : { pace }) };
+  // Both: a request that says forbidReuse: false leaves a used connection behind, which the next must not take.
+  const once = reuse ? {} : { freshConnect: true, forbidReuse: true };
+  return { ...once, ...(pace === null ? {} : { pace }) };
 }

@@ -231,7 +231,7 @@ export class ShardLink {
   #lossOf(): TransferError {
     const sentence = this.#closing
       ? 'The shard that carried this request was ended.'
-      : 'The worker thread that carried this request ended; requests that may be repeated can be sent again.';
+      : 'The worker thread that carried this request ended.';
     return new TransferError('SHARD_LOST', sentence, { cause: this.deathCause });
   }
 }

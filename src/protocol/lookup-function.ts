@@ -16,9 +16,10 @@ export type LookupDone = (error: unknown, addresses?: readonly LookupAddress[]) 
 
 /**
  * Finds the numeric addresses of a host; `family` 0 asks for all, 4 and 6 for one kind. What it throws fails the look-up. Node's own:
- * `(host, family, done) => dns.lookup(host, { family, all: true }, done)`.
+ * `(host, family, done) => dns.lookup(host, { family, all: true }, done)`. It may answer by a promise instead: of what `done` takes as
+ * addresses, or a rejection that fails the look-up. A promise of undefined, and every other value, leaves the answer to `done`.
  */
-export type LookupFunction = (host: string, family: IpFamily, done: LookupDone) => void;
+export type LookupFunction = (host: string, family: IpFamily, done: LookupDone) => unknown;
 
 /** Names of failures that say there is no such name or address, as Node and getaddrinfo spell them. Others may pass. */
 const LASTING: ReadonlySet<string> = new Set(['ENOTFOUND', 'ENODATA', 'EAI_NONAME', 'EAI_NODATA', 'EAI_ADDRFAMILY']);
@@ -28,8 +29,44 @@ export function isLasting(errno: string | undefined): boolean {
   return errno !== undefined && LASTING.has(errno);
 }
 
+/** Asks the function. `answer` may be called more than once, and before this returns; the first call counts. */
+export function callLookup(
+  lookup: LookupFunction,
+  host: string,
+  family: IpFamily,
+  answer: (found: readonly string[] | TransferError) => void,
+): void {
+  try {
+    const returned = lookup(host, family, (error, addresses) => answer(readAnswer(host, family, error, addresses)));
+    if (isThenable(returned)) void answerFrom(returned, host, family, answer);
+  } catch (error) {
+    answer(readAnswer(host, family, error ?? new Error('The lookup function threw nothing.'), null));
+  }
+}
+
+async function answerFrom(
+  promise: PromiseLike<unknown>,
+  host: string,
+  family: IpFamily,
+  answer: (found: readonly string[] | TransferError) => void,
+): Promise<void> {
+  let found: readonly string[] | TransferError;
+  try {
+    const addresses = await promise;
+    if (addresses === undefined) return;
+    found = readAnswer(host, family, null, addresses);
+  } catch (error) {
+    found = readAnswer(host, family, error ?? new Error('The lookup function rejected with nothing.'), null);
+  }
+  answer(found);
+}
+
+function isThenable(value: unknown): value is PromiseLike<unknown> {
+  return typeof value === 'object' && value !== null && 'then' in value && typeof value.then === 'function';
+}
+
 /** The addresses in what a look-up function answered; or COULDNT_RESOLVE with what is wrong as its cause. A TransferError stays what it is. */
-export function readAnswer(
+function readAnswer(
   host: string,
   family: IpFamily,
   error: unknown,

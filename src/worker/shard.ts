@@ -23,6 +23,7 @@ import type { Driver } from './multi/driver.ts';
 import { Multi } from './multi/multi.ts';
 import { type Route, routeOf } from './multi/route.ts';
 import { Transfer } from './multi/transfer.ts';
+import { withPoolNames } from './option-names.ts';
 import { ResponseForwarder } from './response-forwarder.ts';
 import { exposeControl } from './shard-control.ts';
 import { openShardDriver } from './shard-driver.ts';
@@ -250,7 +251,7 @@ export class Shard {
 
   #refuse(id: number, error: unknown): void {
     this.#failed++;
-    writeError(this.#link.writer, id, encodeError(error));
+    writeError(this.#link.writer, id, encodeError(withPoolNames(error)));
   }
 
   /** Each crank ends here: failures become frames (successes have), and the batch leaves. */

@@ -386,3 +386,31 @@ test('threads ended at every moment of their start end alone, not with the whole
   const { stdout } = await run(process.execPath, ['--input-type=module', '-e', script], { cwd: root, timeout: 25_000 });
   expect(stdout).toBe('alive\n');
 });
+
+test.each([
+  ['GET', {}, 'retry.shardLost'],
+  ['POST that may be repeated', { method: 'POST', idempotent: true }, 'retry.shardLost'],
+  ['POST', { method: 'POST' }, undefined],
+])('the loss of a %s names the option that would have sent it again, where there is one', async (_, init, limit) => {
+  const { url } = await serve();
+  const pool = makePool({ shards: 1 });
+  await warm(pool, url, 1);
+  const lost = rejection(pool.fetch(`${url}hang`, init));
+  await eventually(async () => (await pool.stats()).inFlight === 1, 'the request');
+  kill(workers[0], 'terminate');
+  const { cause } = await lost;
+  expect(cause).toMatchObject({ code: 'SHARD_LOST', limit, url: `${url}hang` });
+  expect(cause.message.includes('retry.shardLost')).toBe(limit !== undefined);
+});
+
+test('lost twice with retry.shardLost: what was done is not proposed', async () => {
+  const server = await serve();
+  const pool = makePool({ shards: 1, retry: { shardLost: true } });
+  await warm(pool, server.url, 1);
+  const lost = rejection(pool.fetch(`${server.url}hang`));
+  for (const sent of [1, 2]) {
+    await eventually(() => server.open.length === sent, 'the request at the server');
+    kill(workers[0], 'terminate');
+  }
+  expect((await lost).cause).toMatchObject({ code: 'SHARD_LOST', limit: undefined });
+});

@@ -151,7 +151,10 @@ test.each([
   const dripping = await pool.fetch(drip.url, init);
   const error = (await rejection(dripping.text())) as TransferError;
   expect(error).toMatchObject({ message: 'terminated', code: 'RATE_TOO_LOW' });
-  expect(error.cause).toMatchObject({ limit: 'lowSpeedBytesPerSecond' });
+  expect(error.cause).toMatchObject({
+    limit: 'pace.lowSpeedBytesPerSecond',
+    message: expect.stringMatching(/lower pace\.lowSpeedBytesPerSecond \(50\) or raise pace\.lowSpeedMs/),
+  });
   expect(await (await pool.fetch(quick.url, init)).text()).toBe('ok');
   await drip.close();
   await quick.close();

@@ -138,6 +138,12 @@ function framingField(method: string, bodyBytes: number): string {
 }
 
 function checkContentLength(value: string, bodyBytes: number): void {
+  if (bodyBytes === CHUNKED_BODY && !/^\d+$/.test(value)) {
+    throw invalidArgument(
+      'headers',
+      `The header Content-Length says ${excerptText(value)}, which is no number of bytes.`,
+    );
+  }
   if (bodyBytes === CHUNKED_BODY) {
     throw invalidArgument(
       'headers',

@@ -3,7 +3,7 @@
  * holds its destination's slot from its start to its end; on success the slot goes on to the connection. Opening a single
  * socket is `socket-opener.ts`'s, names are `lookups.ts`'s.
  *
- *   dns      waits for the addresses
+ *   dns      waits for the addresses; with no descriptor left to look them up, for one (`descriptor-shortage.ts`)
  *   connect  racers: one address is tried, the next joins when it fails or after `happyEyeballsMs`; the first to connect wins and
  *            the others close. With no descriptor left it waits for one (`descriptor-shortage.ts`)
  *   ended    won, failed or cancelled
@@ -18,7 +18,7 @@ import type { Destination } from './destination.ts';
 import type { LookupWaiter } from './lookups.ts';
 import type { Multi } from './multi.ts';
 import { Racer } from './racer.ts';
-import { tcpTarget } from './route.ts';
+import { detourOf, tcpTarget } from './route.ts';
 import { closeSocket } from './socket-hooks.ts';
 import { attemptFailed, type NoDescriptor, shownAddress } from './socket-opener.ts';
 import { TimerNode, type TimerOwner } from './timer-queue.ts';
@@ -34,6 +34,8 @@ export class Dial implements LookupWaiter, TimerOwner {
   /** Why it waits for a descriptor; null: it does not. */
   shortage: NoDescriptor | null = null;
   readonly #multi: Multi;
+  /** True exactly while it waits for the addresses. */
+  #lookingUp = false;
   #addresses: readonly string[] = [];
   #index = 0;
   /** Oldest first. */
@@ -59,12 +61,20 @@ export class Dial implements LookupWaiter, TimerOwner {
       this.onAddresses([route.unixPath]);
       return;
     }
+    this.#lookUp();
+  }
+
+  #lookUp(): void {
+    const { route } = this.transfer;
     const { host, port } = tcpTarget(route);
+    this.#lookingUp = true;
     this.#multi.lookups.find(host, port, route.family, this);
   }
 
   onAddresses(addresses: readonly string[]): void {
     if (this.#ended) return;
+    this.#lookingUp = false;
+    this.#noShortage();
     this.transfer.dnsUs = this.transfer.since(this.#multi.now);
     this.phase = 'connect';
     this.#addresses = interleaved(addresses);
@@ -73,7 +83,10 @@ export class Dial implements LookupWaiter, TimerOwner {
 
   onLookupFailed(error: TransferError): void {
     if (this.#ended) return;
-    this.#multi.dialFailed(this, error);
+    this.#lookingUp = false;
+    // The resolver needs descriptors of its own. The shortage calls `proceed`, which looks up again.
+    if (error.errno === 'EMFILE' || error.errno === 'ENFILE') this.#waitForDescriptor({ errno: error.errno });
+    else this.#multi.dialFailed(this, error);
   }
 
   /** The last to join has had its time (TimerOwner). */
@@ -106,8 +119,12 @@ export class Dial implements LookupWaiter, TimerOwner {
     this.#end();
   }
 
-  /** Tries the next address. With none left it fails as soon as no racer is left. */
+  /** Tries the next address. With none left it fails as soon as no racer is left. Without any yet, it looks for some. */
   proceed(): void {
+    if (this.phase === 'dns') {
+      if (!this.#lookingUp) this.#lookUp();
+      return;
+    }
     while (this.#index < this.#addresses.length) {
       const outcome = this.#tryNext();
       if (outcome === 'ended') return;
@@ -135,8 +152,7 @@ export class Dial implements LookupWaiter, TimerOwner {
       return 'racing';
     }
     if (!TransferError.is(opened)) {
-      this.shortage = opened;
-      multi.shortage.wait(this);
+      this.#waitForDescriptor(opened);
       return 'no descriptor';
     }
     this.#index++;
@@ -175,6 +191,11 @@ export class Dial implements LookupWaiter, TimerOwner {
     this.#multi.timers.set(this.#timer, this.#multi.now + this.#multi.happyEyeballsMs);
   }
 
+  #waitForDescriptor(shortage: NoDescriptor): void {
+    this.shortage = shortage;
+    this.#multi.shortage.wait(this);
+  }
+
   #noShortage(): void {
     if (this.shortage === null) return;
     this.shortage = null;
@@ -202,19 +223,30 @@ export class Dial implements LookupWaiter, TimerOwner {
   #noAddressLeft(): TransferError {
     const failures = this.#failures;
     const last = failures.at(-1);
-    const origin = this.transfer.origin.text;
-    return new TransferError('COULDNT_CONNECT', `No connection to ${origin} could be opened${reason(failures)}`, {
+    const teller = tellerOf(failures);
+    const { route } = this.transfer;
+    const origin = route.origin.text;
+    const sentence = `No connection to ${origin}${detourOf(route)} could be opened${reason(failures, teller)}`;
+    return new TransferError('COULDNT_CONNECT', sentence, {
       phase: 'connect',
-      errno: last?.errno,
+      errno: (teller ?? last)?.errno,
+      limit: teller?.limit,
       cause: failures.length === 1 ? last : new AggregateError(failures, `Every address of ${origin} failed.`),
     });
   }
 }
 
-/** The last to fail speaks for all where it can say more than that nobody listens. */
-function reason(failures: readonly TransferError[]): string {
-  const last = failures.at(-1);
-  if (last !== undefined && (last.errno === undefined || last.errno === 'EADDRNOTAVAIL')) return `: ${last.message}`;
+/**
+ * The last to fail speaks for all where it can say more than that nobody listens. That an address is of a family which cannot be
+ * used is worth saying only when that is so of all.
+ */
+function tellerOf(failures: readonly TransferError[]): TransferError | undefined {
+  const last = failures.findLast(({ errno }) => errno !== 'EAFNOSUPPORT') ?? failures.at(-1);
+  return last !== undefined && (last.errno === undefined || last.limit !== undefined) ? last : undefined;
+}
+
+function reason(failures: readonly TransferError[], teller: TransferError | undefined): string {
+  if (teller !== undefined) return `: ${teller.message}`;
   const names = failures.map(({ errno }) => errno ?? 'no answer').join(', ');
   return ` (${names}); check that a server listens there.`;
 }

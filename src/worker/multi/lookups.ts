@@ -9,7 +9,7 @@
 
 import { isIP } from 'node:net';
 import { TransferError } from '../../protocol/errors.ts';
-import { isLasting, type LookupFunction, readAnswer } from '../../protocol/lookup-function.ts';
+import { callLookup, isLasting, type LookupFunction } from '../../protocol/lookup-function.ts';
 import type { IpFamily } from '../../protocol/route-options.ts';
 import { StaticAddresses } from '../../protocol/static-addresses.ts';
 import type { ResolveAnswer, Resolver } from '../io/io.ts';
@@ -167,11 +167,7 @@ export class Lookups implements SocketOwner, TimerOwner {
       if (asking) this.#settle(pending, found);
       else this.#settleNextTurn(pending, found);
     };
-    try {
-      lookup(host, family, (error, addresses) => answer(readAnswer(host, family, error, addresses)));
-    } catch (error) {
-      answer(readAnswer(host, family, error ?? new Error('The lookup function threw nothing.'), null));
-    }
+    callLookup(lookup, host, family, answer);
     asking = false;
   }
 
@@ -235,7 +231,12 @@ function ofFamily(host: string, family: IpFamily, addresses: readonly string[]):
   );
 }
 
+/** EAI_SYSTEM leaves it to an errno what is the matter. */
+const NO_DESCRIPTOR = /^EAI_SYSTEM \((EMFILE|ENFILE)\)$/;
+
 function couldNotResolve(host: string, answer: ResolveAnswer): TransferError {
+  const shortage = NO_DESCRIPTOR.exec(answer.statusName);
+  if (shortage !== null) return noDescriptor(host, shortage[1] as string, undefined);
   const reason = answer.statusName === '' ? 'no address' : answer.statusName;
   return new TransferError(
     'COULDNT_RESOLVE',
@@ -245,9 +246,19 @@ function couldNotResolve(host: string, answer: ResolveAnswer): TransferError {
 }
 
 function noResolver(host: string, error: Error & { code?: string }): TransferError {
+  if (error.code === 'EMFILE' || error.code === 'ENFILE') return noDescriptor(host, error.code, error);
   return new TransferError(
     'COULDNT_RESOLVE',
     `The host name ${host} could not be resolved: there is no resolver (${error.code ?? error.message}).`,
     { phase: 'dns', errno: error.code, cause: error },
+  );
+}
+
+/** Whoever waits for the name may wait for a descriptor. */
+function noDescriptor(host: string, errno: string, cause: Error | undefined): TransferError {
+  return new TransferError(
+    'COULDNT_RESOLVE',
+    `The host name ${host} could not be resolved: no descriptor is left (${errno}); raise the limit, or open fewer connections.`,
+    { phase: 'dns', errno, cause },
   );
 }

@@ -89,3 +89,15 @@ function connectToOf(origin: Origin, entries: readonly ConnectToEntry[]): HostPo
   }
   return null;
 }
+
+/** What is reached for where it is not the origin, to stand behind the origin in a sentence; '' else. */
+export function detourOf(route: Route): string {
+  if (route.unixPath !== '') return ` over the unix socket ${unixPathText(route.unixPath)}`;
+  if (route.connectTo === null) return '';
+  return ` by way of ${hostPortText(route.connectTo.host, route.connectTo.port)}`;
+}
+
+/** An abstract socket's name as unix(7) tools write it. */
+function unixPathText(path: string): string {
+  return path.startsWith('\0') ? `@${path.slice(1)}` : path;
+}

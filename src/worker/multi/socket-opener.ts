@@ -181,6 +181,7 @@ function noPortLeft({ localAddresses }: Route, target: SocketAddress): TransferE
   return couldNotConnect(
     `No local port is left, or no local address of its family, to connect to ${textOf(target)} from ${from} (EADDRNOTAVAIL); name more addresses with localAddress, or keep fewer connections to it.`,
     'EADDRNOTAVAIL',
+    'localAddress',
   );
 }
 
@@ -191,11 +192,13 @@ function bindFailed(target: SocketAddress, local: string, route: Route, negative
     return couldNotConnect(
       `Every port of localPorts (${first} to ${last}) is taken, so ${textOf(target)} cannot be connected to (EADDRINUSE).`,
       errno,
+      'localPorts',
     );
   }
   return couldNotConnect(
     `${textOf(target)} could not be connected to from ${local === '' ? 'localPorts' : `localAddress ${local}`}: ${errno}; is it an address of this machine?`,
     errno,
+    local === '' ? 'localPorts' : 'localAddress',
   );
 }
 
@@ -203,6 +206,7 @@ function noLocalOfFamily({ localAddresses }: Route, target: SocketAddress): Tran
   return couldNotConnect(
     `${textOf(target)} cannot be connected to from localAddress ${localAddresses.join(', ')}: they are of another family.`,
     errnoName(-EAFNOSUPPORT),
+    'localAddress',
   );
 }
 
@@ -210,8 +214,8 @@ function refusedByHook(target: SocketAddress): TransferError {
   return couldNotConnect(`The openSocket hook refused ${textOf(target)}.`, undefined);
 }
 
-function couldNotConnect(sentence: string, errno: string | undefined): TransferError {
-  return new TransferError('COULDNT_CONNECT', sentence, { phase: 'connect', errno });
+function couldNotConnect(sentence: string, errno: string | undefined, limit?: string): TransferError {
+  return new TransferError('COULDNT_CONNECT', sentence, { phase: 'connect', errno, limit });
 }
 
 function closeThrew(cause: unknown): TransferError {

@@ -2,6 +2,7 @@
 
 import { TransferError } from '../../protocol/errors.ts';
 import type { Origin } from '../../protocol/origin.ts';
+import { detourOf } from './route.ts';
 import type { NoDescriptor } from './socket-opener.ts';
 import type { Transfer } from './transfer.ts';
 
@@ -17,7 +18,7 @@ export function totalTimeout({ origin, timeouts, phase }: Transfer): TransferErr
 const CONNECTING = { dns: 'Resolving', connect: 'Connecting to', tls: 'The TLS handshake with' };
 
 /** The clock of the state that the transfer is in. */
-export function phaseTimeout({ origin, timeouts, phase, state, dial }: Transfer): TransferError {
+export function phaseTimeout({ origin, route, timeouts, phase, state, dial }: Transfer): TransferError {
   switch (state) {
     case 'new':
     case 'runnable':
@@ -31,7 +32,7 @@ export function phaseTimeout({ origin, timeouts, phase, state, dial }: Transfer)
       if (dial !== null && dial.shortage !== null) return noDescriptor(origin, dial.shortage, timeouts.connectMs);
       return new TransferError(
         'CONNECT_TIMEOUT',
-        `${CONNECTING[phase as keyof typeof CONNECTING]} ${origin.text} took longer than ${timeouts.connectMs} ms; check the address or raise timeouts.connectMs.`,
+        `${CONNECTING[phase as keyof typeof CONNECTING]} ${origin.text}${detourOf(route)} took longer than ${timeouts.connectMs} ms; check the address or raise timeouts.connectMs.`,
         { limit: 'timeouts.connectMs', phase },
       );
     case 'sending':
