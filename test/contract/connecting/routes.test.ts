@@ -221,6 +221,7 @@ describe('localPorts', () => {
     const { error } = await rig.fetch({ url: server.url, localPorts: [taken, taken] });
     expect(error).toMatchObject({ code: 'COULDNT_CONNECT', errno: 'EADDRINUSE' });
     expect((error?.cause as Error | undefined)?.message).toContain(`localPorts (${taken} to ${taken})`);
+    expect(error?.message).toContain(`Every port of localPorts (${taken} to ${taken}) is taken`);
     const range = await rig.fetch({ url: server.url, localPorts: [taken, Math.min(taken + 20, 65_535)] });
     expect(range.body).toBe('ok');
     expect(server.last.socket.remotePort).toBeGreaterThan(taken);

@@ -36,6 +36,31 @@ class Scarcity {
   }
 }
 
+/** A kernel that has no descriptor for the resolver while `isFull` says so. */
+function resolverWithout(errno: string, when: 'opening' | 'looking up', isFull: () => boolean): Io {
+  const real = nativeIo();
+  return {
+    ...real,
+    openResolver: () => {
+      if (when === 'opening' && isFull()) throw Object.assign(new Error('cannot open a resolver'), { code: errno });
+      const resolver = real.openResolver();
+      return {
+        get socket() {
+          return resolver.socket;
+        },
+        resolve: (host, family) => resolver.resolve(host, family),
+        take: () => {
+          const answer = resolver.take();
+          if (answer === null || when === 'opening' || !isFull()) return answer;
+          // As getaddrinfo says it.
+          return { ...answer, status: -11, statusName: `EAI_SYSTEM (${errno})`, addresses: [] };
+        },
+        close: () => resolver.close(),
+      };
+    },
+  };
+}
+
 describe('hostile/147', () => {
   test('who finds none waits, and goes on when the multi closes one', async () => {
     const server = await serve((connection, request) => !request.startsWith('GET /held') && connection.reply());
@@ -142,6 +167,54 @@ describe('hostile/147', () => {
     });
     expect((await rig.fetch({ url: `http://a.test:${server.port}/`, forbidReuse: true })).body).toBe('ok');
     expect(rig.multi.timers.size).toBe(0);
+  });
+
+  test.each([
+    ['EMFILE', 'ulimit -n'],
+    ['ENFILE', 'fs.file-max'],
+  ] as const)(
+    'the resolver finds none (%s): what looks a name up waits, and fails with the errno at its clock',
+    async (errno, advice) => {
+      for (const when of ['opening', 'looking up'] as const) {
+        const rig = new Rig({ io: resolverWithout(errno, when, () => true) });
+        const began = performance.now();
+        const { error } = await rig.fetch({ url: 'http://localhost/', timeouts: { connectMs: 250 } });
+        expect(performance.now() - began).toBeGreaterThanOrEqual(249);
+        expect(error).toMatchObject({ code: 'COULDNT_CONNECT', errno, limit: 'timeouts.connectMs' });
+        expect(error?.message).toContain(advice);
+        expect(rig.multi.timers.size).toBe(0);
+        expect(rig.multi.stats()).toMatchObject({ connections: 0, running: 0 });
+      }
+    },
+  );
+
+  test.each(['opening', 'looking up'] as const)(
+    'the resolver finds none (%s) until an idle connection was given up for it',
+    async (when) => {
+      const [server, other] = [await serve(), await serve()];
+      const rig: Rig = new Rig({ io: resolverWithout('EMFILE', when, () => rig.multi.stats().idle > 0) });
+      expect((await rig.fetch({ url: server.url })).body).toBe('ok');
+      const began = performance.now();
+      const all = Array.from({ length: 3 }, () => get({ url: `http://localhost:${other.port}/` }));
+      for (const { transfer } of all) rig.multi.add(transfer);
+      await rig.until(() => rig.multi.running === 0);
+      expect(all.map(({ body }) => body)).toEqual(['ok', 'ok', 'ok']);
+      // Sooner than by the clock, which comes every 100 ms, but a name service may take its time.
+      expect(performance.now() - began).toBeLessThan(2_000);
+      expect(server.open).toBe(0);
+    },
+  );
+
+  test('remove and close while waiting for a resolver leave nothing', async () => {
+    const rig = new Rig({ io: resolverWithout('EMFILE', 'looking up', () => true) });
+    const [removed, closed] = [get({ url: 'http://localhost/' }), get({ url: 'http://localhost/' })];
+    for (const { transfer } of [removed, closed]) rig.multi.add(transfer);
+    await rig.drive(50);
+    rig.multi.remove(removed.transfer);
+    expect(rig.multi.stats()).toMatchObject({ connections: 1 });
+    rig.multi.close();
+    expect(rig.multi.timers.size).toBe(0);
+    expect(rig.watched.size).toBe(0);
   });
 
   test('remove and close while waiting leave nothing', async () => {
