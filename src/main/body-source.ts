@@ -16,9 +16,12 @@ export interface BodyOrigin {
   giveCredit(bodyBytes: number): void;
   /** Nobody wants the rest. */
   abandon(): void;
+  /** What they get who wait for the end of a body that was abandoned. */
+  abandonedFailure(): Error;
 }
 
-type SourceState = { kind: 'open' } | { kind: 'ended' } | { kind: 'failed'; error: unknown };
+/** `cancelled` reads as an end: only the trailers, which will never come, tell the difference. */
+type SourceState = { kind: 'open' } | { kind: 'ended' } | { kind: 'cancelled' } | { kind: 'failed'; error: unknown };
 
 interface Waiter {
   resolve(chunk: Uint8Array<ArrayBuffer> | null): void;
@@ -74,11 +77,12 @@ export class BodySource {
     this.#waiter = null;
   }
 
-  /** The trailer section as latin-1 text, once the body has ended; rejects when it fails. */
+  /** The trailer section as latin-1 text, once the body has ended; rejects when it fails or is given up. */
   get trailers(): Promise<string> {
     const state = this.#state;
     if (state.kind === 'ended') return Promise.resolve(this.#trailers);
     if (state.kind === 'failed') return Promise.reject(state.error);
+    if (state.kind === 'cancelled') return Promise.reject(this.#origin.abandonedFailure());
     if (this.#ended === null) {
       let resolve: (trailers: string) => void = () => undefined;
       let reject: (error: unknown) => void = () => undefined;
@@ -111,7 +115,7 @@ export class BodySource {
       return Promise.resolve(chunk);
     }
     const state = this.#state;
-    if (state.kind === 'ended') return Promise.resolve(null);
+    if (state.kind === 'ended' || state.kind === 'cancelled') return Promise.resolve(null);
     if (state.kind === 'failed') return Promise.reject(state.error);
     // The shard may have nothing left to send but for credit: a body beyond the budget is stopped after this much.
     if (this.#taken >= WINDOW_BYTES_MIN) this.#giveCredit();
@@ -133,7 +137,10 @@ export class BodySource {
     // Abandoning settles what was counted.
     this.#taken = 0;
     this.#chunks = [];
-    this.end(-1, '');
+    this.#state = { kind: 'cancelled' };
+    this.#ended?.reject(this.#origin.abandonedFailure());
+    this.#waiter?.resolve(null);
+    this.#waiter = null;
     this.#origin.abandon();
   }
 

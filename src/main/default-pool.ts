@@ -8,7 +8,7 @@ import type { FetchResponse } from './response.ts';
 let pool: Pool | null = null;
 
 /** As `pool.fetch`, over a pool of the whole program. */
-export function fetch(input: string | URL | RequestLike, init?: FetchInit): Promise<FetchResponse> {
+export function fetch(input: string | URL | RequestLike, init?: FetchInit | null): Promise<FetchResponse> {
   pool ??= new Pool();
   return pool.fetch(input, init);
 }

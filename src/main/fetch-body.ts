@@ -3,6 +3,7 @@
  * By shape, not by class: a ReadableStream of any realm, a Node stream and an async generator are all async iterables.
  */
 
+import { Readable } from 'node:stream';
 import { invalidArgument } from '../protocol/errors.ts';
 import { describe } from '../protocol/options.ts';
 
@@ -139,7 +140,26 @@ function pieces(body: AsyncIterable<unknown>, duplex: unknown, length: number): 
   if ((body as { locked?: unknown }).locked === true) {
     throw invalidArgument('body', 'The stream given as body is locked by a reader; give one that nobody reads.');
   }
+  if (wasRead(body)) {
+    throw invalidArgument(
+      'body',
+      'The stream given as body was read or destroyed already, so what is left is not the body; give a new stream for each request.',
+    );
+  }
   return { source: body, length };
+}
+
+/**
+ * Whether a stream has given something away already (Fetch §5.2: "disturbed"). Paused is not read. Of one that failed the
+ * answer is no: reading it gives its own error.
+ */
+function wasRead(body: AsyncIterable<unknown>): boolean {
+  const { readableDidRead, readableEnded, destroyed, errored } = body as Partial<Readable>;
+  if (errored) return false;
+  // By their members too: streams of other packages, and those that ended before a byte was read.
+  return (
+    Readable.isDisturbed(body as never) || readableDidRead === true || readableEnded === true || destroyed === true
+  );
 }
 
 function isBlob(value: unknown): value is Blob {

@@ -17,7 +17,7 @@ import {
 } from '../protocol/port/response-frames.ts';
 import type { BodyHandle } from './unread-bodies.ts';
 
-/** Milliseconds since `pool.fetch` was called; -1: has not happened (yet). A reused connection shows its connect steps as done at once. */
+/** Milliseconds since `pool.fetch` was called; -1: has not happened (yet). A reused connection shows its connect steps as done at once; `tls` equals `connect` on plain connections. */
 export interface ResponseTimings {
   readonly queued: number;
   readonly dns: number;
@@ -47,8 +47,9 @@ export type ResponseTls = TlsFacts;
 export interface FetchResponse extends Response {
   readonly timings: ResponseTimings;
   readonly connection: ResponseConnection;
-  /** The trailer section (RFC 9110 §6.5), once the body has been read to its end; never merged into `headers`. */
+  /** The trailer section (RFC 9110 §6.5), once the body has been read to its end; never merged into `headers`. Rejects when the body fails or is given up. */
   readonly trailers: Promise<Headers>;
+  clone(): FetchResponse;
   /** Newer than some runtimes' Response. */
   bytes(): Promise<Uint8Array<ArrayBuffer>>;
 }

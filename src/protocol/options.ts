@@ -97,13 +97,13 @@ function completeNumbers<T extends object>(
   return complete as T;
 }
 
-/** An options object of plain kind with known names only. */
+/** An options object of plain kind with known names only. A member that is undefined is not there (WebIDL), whatever its name. */
 export function checkRecord(option: string, value: unknown, names: readonly string[]): Record<string, unknown> {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) {
     throw invalidArgument(option, `${option} must be an object, not ${describe(value)}.`);
   }
   for (const name of Object.keys(value)) {
-    if (!names.includes(name)) {
+    if (!names.includes(name) && (value as Record<string, unknown>)[name] !== undefined) {
       const path = option === 'options' ? name : `${option}.${name}`;
       const shown = /^[\w.-]+$/.test(path) ? path : describe(path);
       throw invalidArgument(path, `There is no option ${shown}; the known ones are ${names.join(', ')}.`);

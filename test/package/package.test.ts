@@ -189,6 +189,10 @@ describe('types', () => {
     const plain: Response = await fetch('http://localhost/');
     const bytes: Uint8Array = await response.bytes();
     const firstByte: number = response.timings.firstByte;
+    const copied: number = response.clone().clone().timings.end;
+    // As lib.dom of TypeScript 5.7 has it.
+    type OldRequest = Omit<Request, 'body'> & { body: Pick<ReadableStream<Uint8Array>, 'getReader' | 'cancel' | 'locked'> | null };
+    await pool.fetch(new Request('http://localhost/') as OldRequest, null);
     const stats = await pool.stats();
     const code: TransferCode | undefined = (response as unknown) instanceof TransferError ? 'HEAD_TIMEOUT' : undefined;
     // @ts-expect-error there is no such option
@@ -200,7 +204,7 @@ describe('types', () => {
     const transfer = new Transfer({ url: 'http://localhost/', onData: (_, data, start, end) => (end > start ? PAUSE : undefined) });
     multi.add(transfer);
     new EpollDriver(multi).run();
-    console.log(plain.ok, bytes.length, firstByte, stats, code, multi.running);
+    console.log(plain.ok, bytes.length, firstByte, copied, stats, code, multi.running);
   `;
   const settings = {
     'module: nodenext': { module: 'nodenext', lib: ['es2023'] },

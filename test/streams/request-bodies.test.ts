@@ -1,6 +1,7 @@
 /** Request bodies that come in pieces: from every kind of source, framed to the byte, at the server's pace, and let go of in time. */
 
-import { Readable } from 'node:stream';
+import { once } from 'node:events';
+import { PassThrough, Readable } from 'node:stream';
 import { setTimeout as delay } from 'node:timers/promises';
 import { Pool } from 'shardfetch';
 import { Request as UndiciRequest } from 'undici';
@@ -294,6 +295,18 @@ describe('Request objects', () => {
     expect(dechunked(sent)).toBe('abc');
   });
 
+  test('the redirect mode: what a Request says by itself is no wish, but an error is', async () => {
+    const peer = await rawPeer(serve(send(answer('ok'))));
+    for (const made of [Request, UndiciRequest]) {
+      const failing = new made(peer.url, { redirect: 'error' });
+      checkRefusal(await rejection(pool.fetch(failing)), 'redirect', /not built yet/);
+      for (const redirect of ['follow', 'manual'] as const) {
+        expect(await (await pool.fetch(new made(peer.url, { redirect }))).text()).toBe('ok');
+      }
+      expect(await (await pool.fetch(failing, { redirect: 'manual' })).text()).toBe('ok');
+    }
+  });
+
   test('without a body; what the init says goes first', async () => {
     const peer = await rawPeer(serve(send(answer('ok'))));
     await pool.fetch(new Request(peer.url, { headers: { a: '1' } }));
@@ -330,6 +343,31 @@ describe('Request objects', () => {
   });
 });
 
+describe('streams that nobody has read yet', () => {
+  test('paused, filled, or half of a tee', async () => {
+    const peer = await rawPeer(TAKES_CHUNKS);
+    const paused = Readable.from(['a', 'b']).pause();
+    const filled = new PassThrough();
+    filled.end('ab');
+    await once(filled, 'readable');
+    const [mine, theirs] = streamOf('a', 'b').tee();
+    for (const body of [paused, filled, mine, theirs]) {
+      expect(await (await pool.fetch(peer.url, posted(body))).text()).toBe('ok');
+    }
+    expect(peer.requests().map(dechunked)).toEqual(['ab', 'ab', 'ab', 'ab']);
+  });
+
+  test('that have failed reject with their own error', async () => {
+    const peer = await rawPeer([request()]);
+    const stream = new PassThrough();
+    const reason = new Error('own reason');
+    stream.on('error', () => undefined);
+    stream.destroy(reason);
+    await eventually(() => stream.closed, 'the stream has failed');
+    expect(await rejection(pool.fetch(peer.url, posted(stream)))).toBe(reason);
+  });
+});
+
 describe('refused before anything is sent', () => {
   const URL_OF_NOBODY = 'http://127.0.0.1:9/';
 
@@ -352,6 +390,61 @@ describe('refused before anything is sent', () => {
     const first = pool.fetch(peer.url, posted(stream));
     checkRefusal(await rejection(pool.fetch(peer.url, posted(stream))), 'body', /locked/);
     await (await first).text();
+  });
+
+  const READ: readonly { what: string; make: () => Promise<unknown> }[] = [
+    {
+      what: 'a Node stream read to its end',
+      make: async () => {
+        const stream = Readable.from(['abc']);
+        for await (const _ of stream);
+        return stream;
+      },
+    },
+    {
+      what: 'an empty Node stream read to its end',
+      make: async () => {
+        const stream = Readable.from([]);
+        for await (const _ of stream);
+        return stream;
+      },
+    },
+    {
+      what: 'a Node stream read in part',
+      make: async () => {
+        const stream = new PassThrough();
+        stream.write('abc');
+        await once(stream, 'readable');
+        stream.read(1);
+        return stream;
+      },
+    },
+    { what: 'a destroyed Node stream', make: async () => Readable.from(['abc']).destroy() },
+    {
+      what: 'a ReadableStream read in part, whose reader is gone',
+      make: async () => {
+        const stream = streamOf('abc', 'def');
+        const reader = stream.getReader();
+        await reader.read();
+        reader.releaseLock();
+        return stream;
+      },
+    },
+    {
+      what: 'a cancelled ReadableStream',
+      make: async () => {
+        const stream = streamOf('abc');
+        await stream.cancel();
+        return stream;
+      },
+    },
+    {
+      what: "a stream of another package, by Node's members",
+      make: async () => Object.assign(given('abc'), { readableDidRead: true }),
+    },
+  ];
+  test.each(READ)('$what', async ({ make }) => {
+    checkRefusal(await rejection(pool.fetch(URL_OF_NOBODY, posted(await make()))), 'body', /read or destroyed already/);
   });
 
   test.each(['GET', 'HEAD'])('a body with %s', async (method) => {

@@ -343,6 +343,20 @@ describe('trailers', () => {
     checkFailure(await rejection(response.text()), { code: 'INCOMPLETE_BODY', message: 'terminated' });
     checkFailure(await rejection(trailers), { code: 'INCOMPLETE_BODY', message: 'terminated' });
   });
+
+  test('of a body that was given up: nobody is told that there were none', async () => {
+    const peer = await rawPeer([request(), send(CHUNKED, '3\r\nabc\r\n')]);
+    const unread = await pool.fetch(peer.url);
+    const early = unread.trailers;
+    await bodyOf(unread).cancel();
+    checkFailure(await rejection(early), { code: 'INCOMPLETE_BODY', message: 'terminated', phase: 'body' });
+    const begun = await pool.fetch(peer.url);
+    const reader = bodyOf(begun).getReader();
+    await reader.read();
+    await reader.cancel();
+    checkFailure(await rejection(begun.trailers), { code: 'INCOMPLETE_BODY', message: 'terminated', phase: 'body' });
+    expect(await reader.read()).toEqual({ done: true, value: undefined });
+  });
 });
 
 describe('clocks and ends while nobody reads', () => {

@@ -188,6 +188,19 @@ describe('the init', () => {
     await own.close();
   });
 
+  test('no init, and members that are undefined, are as good as nothing', async () => {
+    const own = await startPeer('127.0.0.1', [serve(send(answer('ok')))]);
+    const other = new Pool({ shards: 0 });
+    const empty = { unknown: undefined, method: undefined } as FetchInit;
+    for (const init of [null, empty]) {
+      expect(await (await other.fetch(own.url, init)).text()).toBe('ok');
+      expect(await (await other.fetch(new Request(own.url), init)).text()).toBe('ok');
+    }
+    expect(await (await bareFetch(own.url, null)).text()).toBe('ok');
+    await other.close();
+    await own.close();
+  });
+
   test('the bare fetch refuses in the same way', async () => {
     checkRefusal(await rejection(bareFetch('/relative')), 'input', /relative/);
   });
