@@ -34,7 +34,7 @@ export interface FetchInit {
   method?: string | undefined;
   /** A record, pairs, or a Headers object of any class. */
   headers?: FetchHeaders | undefined;
-  /** Sent with the content type that Fetch gives it, unless one is given. Bytes are copied. With a `content-length` header a stream is held to it, else it is sent in chunked coding. */
+  /** Sent with the content type that Fetch gives it, unless one is given. Bytes are copied. With a `content-length` header a stream is held to it, else it is sent in chunked coding; one that was read before is refused. */
   body?: FetchBody | undefined;
   /** Must be `'half'` for a body that is a stream or an async iterable. */
   duplex?: 'half' | undefined;
