@@ -29,7 +29,7 @@ export interface RouteOptions {
    * `HOST:PORT:CONNECT-TO-HOST:CONNECT-TO-PORT`, where an empty part stands for any host or port, or for the origin's own.
    */
   connectTo?: string | { host?: string; port?: number } | readonly string[];
-  /** The unix socket to connect to, in place of any address (CURLOPT_UNIX_SOCKET_PATH). Not with `connectTo`. */
+  /** The unix socket to connect to, in place of any address (CURLOPT_UNIX_SOCKET_PATH); one that begins with a NUL is an abstract name (unix(7)). Not with `connectTo`. */
   unixPath?: string;
   /** The address of this machine to connect from, or several that are used in turn (CURLOPT_INTERFACE). Default: the kernel chooses. */
   localAddress?: string | readonly string[];

@@ -12,6 +12,12 @@ import { TimerNode, type TimerOwner } from './timer-queue.ts';
 /** Often enough that nobody notices a descriptor free, seldom enough that waiting costs nothing: one system call each time. */
 const RETRY_MS = 100;
 
+/**
+ * A look-up opens a descriptor for its answers, /etc/hosts and sockets to name servers. With too few it may say that there is no such
+ * name, so as many idle connections are given up at once.
+ */
+const LOOKUP_DESCRIPTORS = 4;
+
 export class DescriptorShortage implements TimerOwner {
   readonly #multi: Multi;
   readonly #waiting = new Set<Dial>();
@@ -30,8 +36,9 @@ export class DescriptorShortage implements TimerOwner {
     else together.add(dial);
     const { timers, now, cache, placer } = this.#multi;
     if (this.#timer.index < 0) timers.set(this.#timer, now + RETRY_MS);
-    // Its descriptor closes when the turn ends; then `descriptorsClosed` comes.
-    if (cache.oldestIdle !== null) placer.closeIdle(cache.oldestIdle);
+    // Their descriptors close when the turn ends; then `descriptorsClosed` comes.
+    const needed = dial.phase === 'dns' ? LOOKUP_DESCRIPTORS : 1;
+    for (let given = 0; given < needed && cache.oldestIdle !== null; given++) placer.closeIdle(cache.oldestIdle);
   }
 
   forget(dial: Dial): void {
