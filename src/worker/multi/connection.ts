@@ -14,7 +14,7 @@
 import { X509Certificate } from 'node:crypto';
 import { TransferError } from '../../protocol/errors.ts';
 import { ResponseParser, type ResponseSink } from '../../protocol/http1/response-parser.ts';
-import { EAGAIN, EINTR, EPIPE, errnoName } from '../io/errno.ts';
+import { EAGAIN, EINTR, EPIPE } from '../io/errno.ts';
 import { EVENT_ERR, EVENT_IN, EVENT_OUT } from '../io/io.ts';
 import {
   TLS_FAILED,
@@ -26,6 +26,7 @@ import {
   type TlsIo,
 } from '../io/tls-io.ts';
 import type { Destination } from './destination.ts';
+import { lossOf, mayRepeat } from './loss.ts';
 import type { Multi } from './multi.ts';
 import { RequestSender, type SendProgress } from './request-sender.ts';
 import { type SocketEntry, type SocketOwner, WATCH_IN, WATCH_NONE, WATCH_OUT } from './socket-table.ts';
@@ -42,9 +43,6 @@ const DRAIN_MS_MAX = 1_000;
 
 /** How long a peer may take with its close_notify. It may never come: most peers close without, or leave us to. */
 const PARTING_MS_MAX = 500;
-
-/** Methods whose repetition has the effect of one request (RFC 9110 §9.2.2). */
-const IDEMPOTENT_METHODS: ReadonlySet<string> = new Set(['GET', 'HEAD', 'PUT', 'DELETE', 'OPTIONS']);
 
 /**
  * A server's `Keep-Alive: timeout=N` is honoured less this: its clock began when it sent the response, ours when we read it, and
@@ -651,7 +649,7 @@ export class Connection implements SocketOwner, ResponseSink, TimerOwner {
 
   #connectionLost(negativeErrno: number): void {
     const transfer = this.transfer as Transfer;
-    if (this.#mayRetry(transfer)) {
+    if (mayRepeat(transfer) && !this.#sender.uploadBegun) {
       this.abandon();
       this.#multi.retry(transfer);
       return;
@@ -660,53 +658,12 @@ export class Connection implements SocketOwner, ResponseSink, TimerOwner {
   }
 
   #lossOf(transfer: Transfer, negativeErrno: number): TransferError {
-    const origin = this.destination.origin.text;
-    const { phase } = transfer;
-    const known = negativeErrno === 0 ? this.#sender.errno : negativeErrno;
+    const { errno, uploadBegun } = this.#sender;
+    const known = negativeErrno === 0 ? errno : negativeErrno;
     if (known === TLS_FAILED && transfer.state !== 'body') {
       return connectionFailed(this.destination.origin, (this.#multi.io.tls as TlsIo).error(this.#entry.socket));
     }
-    const errno = known === 0 || known === TLS_FAILED ? undefined : errnoName(known);
-    const how = known === TLS_FAILED ? 'TLS failed' : (errno ?? 'closed by the peer');
-    const again = this.#bodyForbidsRetry(transfer)
-      ? '; it was not tried again, because a body that was read from a stream cannot be sent again'
-      : '';
-    if (transfer.state === 'body') {
-      return new TransferError(
-        'INCOMPLETE_BODY',
-        `The connection to ${origin} was lost (${how}) after ${transfer.bytesReceived} bytes of a body that had not ended.`,
-        { phase, errno },
-      );
-    }
-    if (this.#sender.errno !== 0 || transfer.state === 'sending') {
-      return new TransferError(
-        'SEND_FAILED',
-        `The request could not be sent to ${origin}: the connection was lost (${how}) after ${transfer.bytesSent} bytes${again}.`,
-        { phase: 'send', errno },
-      );
-    }
-    return new TransferError(
-      'CONNECTION_LOST',
-      `The connection to ${origin} was lost (${how}) before ${transfer.firstByteUs < 0 ? 'any byte' : 'the end'} of the response head${again}.`,
-      { phase, errno },
-    );
-  }
-
-  /** The ladder of RFC 9110 §9.2.2: once, on a fresh connection, and only what may be repeated. */
-  #mayRetry(transfer: Transfer): boolean {
-    return this.#mayRepeat(transfer) && !this.#sender.uploadBegun;
-  }
-
-  /** A retry that only the body stands against: the caller is told, who could give one that can be sent again (HOSTILE 67). */
-  #bodyForbidsRetry(transfer: Transfer): boolean {
-    return this.#mayRepeat(transfer) && this.#sender.uploadBegun;
-  }
-
-  #mayRepeat(transfer: Transfer): boolean {
-    if (!transfer.reused) return false;
-    if (transfer.retried) return false;
-    if (transfer.firstByteUs >= 0) return false;
-    return transfer.bytesSent === 0 || (transfer.idempotent ?? IDEMPOTENT_METHODS.has(transfer.method));
+    return lossOf(transfer, known, errno !== 0, mayRepeat(transfer) && uploadBegun);
   }
 
   #fail(error: TransferError): void {

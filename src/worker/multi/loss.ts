@@ -1,0 +1,54 @@
+/** A connection that dies under a transfer: whether the request may be sent once more, and what it fails with if not. */
+
+import { TransferError } from '../../protocol/errors.ts';
+import { errnoName } from '../io/errno.ts';
+import { TLS_FAILED } from '../io/tls-io.ts';
+import type { Transfer } from './transfer.ts';
+
+/** Methods whose repetition has the effect of one request (RFC 9110 §9.2.2). */
+const IDEMPOTENT_METHODS: ReadonlySet<string> = new Set(['GET', 'HEAD', 'PUT', 'DELETE', 'OPTIONS']);
+
+/** The ladder of RFC 9110 §9.2.2: once, on a fresh connection, and only what may be repeated. Whether its body can be, is another matter. */
+export function mayRepeat(transfer: Transfer): boolean {
+  if (!transfer.reused) return false;
+  if (transfer.retried) return false;
+  if (transfer.firstByteUs >= 0) return false;
+  return transfer.bytesSent === 0 || (transfer.idempotent ?? IDEMPOTENT_METHODS.has(transfer.method));
+}
+
+/**
+ * `negativeErrno`: what a system call said, TLS_FAILED, or 0 for the peer's FIN. `bodyForbidsRetry`: only the body stood against
+ * sending it once more, which the caller is told, who could give one that can be sent again (HOSTILE 67).
+ */
+export function lossOf(
+  transfer: Transfer,
+  negativeErrno: number,
+  sendFailed: boolean,
+  bodyForbidsRetry: boolean,
+): TransferError {
+  const { phase, state, origin } = transfer;
+  const errno = negativeErrno === 0 || negativeErrno === TLS_FAILED ? undefined : errnoName(negativeErrno);
+  const how = negativeErrno === TLS_FAILED ? 'TLS failed' : (errno ?? 'closed by the peer');
+  const again = bodyForbidsRetry
+    ? '; it was not tried again, because a body that was read from a stream cannot be sent again'
+    : '';
+  if (state === 'body') {
+    return new TransferError(
+      'INCOMPLETE_BODY',
+      `The connection to ${origin.text} was lost (${how}) after ${transfer.bytesReceived} bytes of a body that had not ended.`,
+      { phase, errno },
+    );
+  }
+  if (sendFailed || state === 'sending') {
+    return new TransferError(
+      'SEND_FAILED',
+      `The request could not be sent to ${origin.text}: the connection was lost (${how}) after ${transfer.bytesSent} bytes${again}.`,
+      { phase: 'send', errno },
+    );
+  }
+  return new TransferError(
+    'CONNECTION_LOST',
+    `The connection to ${origin.text} was lost (${how}) before ${transfer.firstByteUs < 0 ? 'any byte' : 'the end'} of the response head${again}.`,
+    { phase, errno },
+  );
+}
