@@ -16,8 +16,8 @@ export const BUGS = [
   {
     name: 'the clocks of a completed transfer run on',
     file: 'src/worker/multi/multi.ts',
-    from: '    transfer.stopClocks(this);\n    transfer.connection = null;\n    transfer.dial = null;\n    transfer.error',
-    to: '    transfer.connection = null;\n    transfer.dial = null;\n    transfer.error',
+    from: '    transfer.stopClocks(this);\n    transfer.connection = null;\n    transfer.dial = null;\n    transfer.handshake',
+    to: '    transfer.connection = null;\n    transfer.dial = null;\n    transfer.handshake',
   },
   {
     name: 'what is held back during a pause is a view of the buffer that everyone reads into',
