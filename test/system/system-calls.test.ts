@@ -83,7 +83,8 @@ const SHARED: Call[] = [
 /** Calls with which an engine begins: the last ones of their kind that its thread makes. */
 const BEGINNING = [
   { call: 'epoll_create1', outcome: 'SHARD_LOST' },
-  { call: 'eventfd2', outcome: 'COULDNT_RESOLVE EMFILE' },
+  // The look-up waits for a descriptor, as a connection does (HOSTILE 147).
+  { call: 'eventfd2', outcome: 'ok' },
 ].map((one) => ({ ...one, ours: /./, host: 'localhost', options: IN_MAIN, errnos: ['EMFILE'] }));
 
 function count(seen: Map<string, number>, errno: string, report: Report): void {
