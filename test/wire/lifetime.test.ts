@@ -25,6 +25,7 @@ import {
   type Script,
   send,
   serve,
+  startPeer,
   stopReading,
   within,
 } from './raw-peer.ts';
@@ -273,9 +274,13 @@ describe('a process with a pool ends by itself', () => {
         }
       },
     ];
-    // A test in another process may knock at a port that it thinks closed, and that is this peer's now.
-    const peer = await rawPeer(script, script, script);
-    expect(await runs(program, peer.url)).toBe(printed);
+    // Not rawPeer(): what it leaves to the end of "the" test would wait for whichever of these began last.
+    const peer = await startPeer('127.0.0.1', [script]);
+    try {
+      expect(await runs(program, peer.url)).toBe(printed);
+    } finally {
+      await peer.close();
+    }
   });
 });
 

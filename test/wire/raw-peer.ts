@@ -100,7 +100,10 @@ export interface Peer {
   close(): Promise<void>;
 }
 
-/** Connection n plays script n; the last script is played by all that follow. Ends with the test, or with `close`. */
+/**
+ * Connection n plays script n; the last script is played by all that follow. Ends with the test, or with `close`: not for
+ * tests that run at once (vitest takes the one that began last for the one that is running), which take `startPeer`.
+ */
 export async function rawPeer(...scripts: Script[]): Promise<Peer> {
   const peer = await startPeer('127.0.0.1', scripts);
   onTestFinished(() => peer.close());
