@@ -1,6 +1,6 @@
 /** The bare `fetch`: a pool with default options, made on first use, that does not keep the process alive. */
 
-import type { FetchInit } from './fetch-request.ts';
+import type { FetchInit } from './fetch-init.ts';
 import { Pool } from './pool.ts';
 import type { RequestLike } from './request-like.ts';
 import type { FetchResponse } from './response.ts';

@@ -10,7 +10,7 @@ export type { StaticAddressesGiven } from '../protocol/static-addresses.ts';
 export type { Pem, TlsOptions, TlsVersion } from '../protocol/tls-options.ts';
 export { fetch } from './default-pool.ts';
 export type { FetchBody } from './fetch-body.ts';
-export type { FetchHeaders, FetchInit } from './fetch-request.ts';
+export type { FetchHeaders, FetchInit } from './fetch-init.ts';
 export type { ConnectionOptions, PlacementOption, PoolOptions } from './options.ts';
 export { Pool, type PoolStats } from './pool.ts';
 export type { RequestLike } from './request-like.ts';

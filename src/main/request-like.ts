@@ -6,7 +6,7 @@
 import { invalidArgument } from '../protocol/errors.ts';
 import { describe } from '../protocol/options.ts';
 import type { FetchBody } from './fetch-body.ts';
-import type { FetchInit } from './fetch-request.ts';
+import type { FetchInit } from './fetch-init.ts';
 
 export interface RequestLike {
   readonly url: string;

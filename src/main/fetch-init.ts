@@ -1,0 +1,101 @@
+/** What `fetch(input, init)` may be told in its init: the members, which of them are known, and the checks of the plain ones. */
+
+import { invalidArgument } from '../protocol/errors.ts';
+import type { HeadersGiven } from '../protocol/http1/header-pairs.ts';
+import { describe, type Timeouts } from '../protocol/options.ts';
+import type { PaceOptions } from '../protocol/pace-options.ts';
+import { FLAG_NAMES, OWN_ROUTE_NAMES, type OwnRoute } from '../protocol/port/request-extras.ts';
+import type { FetchBody } from './fetch-body.ts';
+
+export type FetchHeaders = HeadersGiven;
+
+export interface FetchInit {
+  /** Default `GET`; normalised as Fetch §4.1 says. CONNECT, TRACE and TRACK are refused. */
+  method?: string | undefined;
+  /** A record, pairs, or a Headers object of any class. */
+  headers?: FetchHeaders | undefined;
+  /** Sent with the content type that Fetch gives it, unless one is given. Bytes are copied. With a `content-length` header a stream is held to it, else it is sent in chunked coding; one that was read before is refused. */
+  body?: FetchBody | undefined;
+  /** Must be `'half'` for a body that is a stream or an async iterable. */
+  duplex?: 'half' | undefined;
+  /** Rejects with `signal.reason` when aborted, and frees what the request held. */
+  signal?: AbortSignal | null | undefined;
+  /** This request's clocks; those not named are the pool's. */
+  timeouts?: Partial<Timeouts> | undefined;
+  /** Redirects are not followed yet: `'manual'` is the default, the others reject. */
+  redirect?: 'manual' | 'follow' | 'error' | undefined;
+  /** How fast it may and must be. Default: the pool's. */
+  pace?: PaceOptions | undefined;
+  /** Never on a connection that served others (CURLOPT_FRESH_CONNECT). Default: true where `connections.reuse` of the pool is false. */
+  freshConnect?: boolean | undefined;
+  /** The connection closes after this request (CURLOPT_FORBID_REUSE), but may have served others: see `freshConnect`. Default: true where `connections.reuse` of the pool is false. */
+  forbidReuse?: boolean | undefined;
+  /** Whether sending it twice has the effect of once: then it is sent again when a reused connection dies before any response byte. Default: its method says (RFC 9110 §9.2.2). */
+  idempotent?: boolean | undefined;
+  /** The unix socket to connect to, in place of the URL's host (CURLOPT_UNIX_SOCKET_PATH). The Host field stays. */
+  unixPath?: string | undefined;
+  /** The target of the TCP connection in place of the URL's host and port: `{ host, port }` or `'host:port'`; either may be left out (CURLOPT_CONNECT_TO). The Host field stays. */
+  connectTo?: OwnRoute['connectTo'] | undefined;
+}
+
+/** Init members of WHATWG fetch that are about browsers and mean nothing here: they are accepted and have no effect. */
+const WITHOUT_EFFECT = [
+  'cache',
+  'credentials',
+  'integrity',
+  'keepalive',
+  'mode',
+  'priority',
+  'referrer',
+  'referrerPolicy',
+  'window',
+];
+
+const BUILT = [
+  'method',
+  'headers',
+  'body',
+  'signal',
+  'timeouts',
+  'redirect',
+  'duplex',
+  'pace',
+  ...FLAG_NAMES,
+  ...OWN_ROUTE_NAMES,
+];
+
+/** Every other member is refused. */
+export const INIT_NAMES: readonly string[] = [...BUILT, ...WITHOUT_EFFECT];
+
+export function checkString(option: string, value: unknown): string {
+  if (typeof value === 'string') return value;
+  throw invalidArgument(option, `${option} must be a string, not ${describe(value)}.`);
+}
+
+export function checkSignal(signal: unknown): AbortSignal | null {
+  if (signal === undefined || signal === null) return null;
+  if (isSignal(signal)) return signal;
+  throw invalidArgument('signal', `signal must be an AbortSignal, not ${describe(signal)}.`);
+}
+
+export function checkRedirect(redirect: unknown): void {
+  if (redirect === undefined || redirect === 'manual') return;
+  if (redirect === 'follow' || redirect === 'error') {
+    throw invalidArgument(
+      'redirect',
+      `redirect: '${redirect}' is not built yet; 'manual', the default, gives the 3xx response as it is.`,
+    );
+  }
+  throw invalidArgument('redirect', `redirect must be 'follow', 'error' or 'manual', not ${describe(redirect)}.`);
+}
+
+/** By shape: signals of other realms and of polyfills are as good. */
+function isSignal(value: unknown): value is AbortSignal {
+  return (
+    typeof value === 'object' &&
+    value !== null &&
+    typeof (value as AbortSignal).aborted === 'boolean' &&
+    typeof (value as AbortSignal).addEventListener === 'function' &&
+    typeof (value as AbortSignal).removeEventListener === 'function'
+  );
+}

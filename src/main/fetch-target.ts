@@ -1,0 +1,81 @@
+/**
+ * Where a request goes: a URL taken apart once, and kept, because parsing costs more than everything else that a small request
+ * does on the main thread. What is sent there is not here.
+ */
+
+import { invalidArgument, type TransferError } from '../protocol/errors.ts';
+import { describe } from '../protocol/options.ts';
+import { originOf, shown, targetOf } from '../protocol/origin.ts';
+import type { FetchRequest } from './fetch-request.ts';
+
+/** URLs whose parsed form is kept. */
+const TARGETS_MAX = 4096;
+/** Longer URLs are not kept, so that what is kept stays small. */
+const TARGET_TEXT_MAX = 2048;
+
+/** A URL taken apart once. */
+export class FetchTarget {
+  readonly url: URL;
+  /** Without fragment and credentials: what `response.url` shows. */
+  readonly href: string;
+  readonly origin: string;
+  readonly hostField: string;
+  readonly path: string;
+  /** A GET without options, once one was asked for. */
+  plainGet: FetchRequest | null = null;
+
+  /** Throws TransferError INVALID_ARGUMENT for what cannot be requested. */
+  constructor(url: URL) {
+    const origin = originOf(url);
+    this.url = url;
+    this.origin = origin.text;
+    this.hostField = origin.hostField;
+    this.path = targetOf(url);
+    this.href = withoutFragment(shown(url));
+  }
+}
+
+/** The targets seen lately, by the text that was asked for. */
+export class FetchTargets {
+  #targets = new Map<string, FetchTarget>();
+
+  /** `input`: a string or a URL. Throws TransferError INVALID_ARGUMENT. */
+  of(input: unknown): FetchTarget {
+    const text = typeof input === 'string' ? input : urlText(input);
+    let target = this.#targets.get(text);
+    if (target === undefined) {
+      if (!URL.canParse(text)) throw badUrl(text);
+      target = new FetchTarget(new URL(text));
+      if (this.#targets.size >= TARGETS_MAX) this.#targets.clear();
+      if (text.length <= TARGET_TEXT_MAX) this.#targets.set(text, target);
+    }
+    return target;
+  }
+}
+
+function urlText(input: unknown): string {
+  if (input instanceof URL) return input.href;
+  throw invalidArgument('input', `fetch takes a string, a URL or a Request, not ${describe(input)}.`);
+}
+
+function badUrl(text: string): TransferError {
+  const relative = URL.canParse(text, 'http://relative.invalid/');
+  const hint = relative ? '; there is no page here that a relative URL could be relative to' : '';
+  return invalidArgument('input', `${describe(withoutCredentials(text))} is not an absolute URL${hint}.`);
+}
+
+/**
+ * Even text that is no URL may carry a password, and because it is no URL nobody can say where that ends: everything up to the
+ * last "@" is left out, unless the text is plainly a path.
+ */
+function withoutCredentials(text: string): string {
+  const at = text.lastIndexOf('@');
+  if (at < 0 || !/^\s*([/\\]{2}|[^/\\?#]*:)/.test(text)) return text;
+  const scheme = /^\s*([a-z][a-z0-9+.-]*:)/i.exec(text)?.[1] ?? '';
+  return `${scheme}//…${text.slice(at)}`;
+}
+
+function withoutFragment(href: string): string {
+  const at = href.indexOf('#');
+  return at < 0 ? href : href.slice(0, at);
+}
