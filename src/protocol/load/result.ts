@@ -1,0 +1,219 @@
+/**
+ * LoadResult: what a run found, as `--json` writes it and `load()` answers it. The schema is versioned by `schema`: within version 1
+ * members are added, never removed or changed in meaning. Documented for users in docs/load-result.md.
+ *
+ * Latencies are microseconds, times milliseconds, as the names say. Percentiles are those of HdrHistogram with 3 significant digits;
+ * `histogram` holds all of the distribution, in HdrHistogram's V2 compressed form and base64, for its usual tools.
+ *
+ * Everything counts from the end of the warm-up on: a request counts when it was due (open loop) or sent (closed loop) after it.
+ */
+
+import type { LoadModel } from './plan.ts';
+
+export const LOAD_SCHEMA = 'shardfetch-load/1';
+
+export interface LoadDistribution {
+  readonly count: number;
+  readonly minUs: number;
+  readonly meanUs: number;
+  readonly stdDevUs: number;
+  readonly maxUs: number;
+  /** Keys as `LOAD_PERCENTILES` has them: `'50'`, `'99.9'`. */
+  readonly percentilesUs: Readonly<Record<string, number>>;
+  /** HdrHistogram V2, compressed, base64; microseconds from 1 to 3,600,000,000 with 3 digits. '' when nothing was recorded. */
+  readonly histogram: string;
+}
+
+export const LOAD_PERCENTILES = [10, 25, 50, 75, 90, 95, 99, 99.9, 99.99, 99.999] as const;
+
+/** The parts of a request, in the order in which they come. */
+export const LOAD_PHASES = ['queue', 'dns', 'connect', 'tls', 'firstByte', 'body'] as const;
+export type LoadPhase = (typeof LOAD_PHASES)[number];
+
+export interface LoadRequests {
+  /** Sent, or begun to connect for. = completed + failed + unfinished. */
+  readonly started: number;
+  /** Answered whole, whatever the status. */
+  readonly completed: number;
+  /** Ended without a whole answer; by code in `errors`. */
+  readonly failed: number;
+  /** Under way when the run ended (it waits for them a while, see `options.drainMs`): neither completed nor failed. */
+  readonly unfinished: number;
+  /** Open loop: started more than `LATE_MS` after they were due. Their latency counts from when they were due all the same. */
+  readonly lateStarts: number;
+  /** Open loop: due and never started: no connection was free and the late queue was full, or the run ended first. */
+  readonly notStarted: number;
+  /** Sent a second time because their reused connection died before any byte of the answer (RFC 9110 §9.2.2); counted once above. */
+  readonly repeated: number;
+}
+
+/** A start is called late from here on: far more than a timer's and a turn's delay. */
+export const LATE_MS = 10;
+
+/** One second of the run (the last one may be shorter). */
+export interface LoadSecond {
+  /** Seconds from the end of the warm-up to the beginning of this one; negative in the warm-up, which is in the series and nowhere else. */
+  readonly t: number;
+  /** How much of the second was measured: 1000 but in the last one. */
+  readonly lengthMs: number;
+  readonly started: number;
+  readonly completed: number;
+  readonly failed: number;
+  /** Open loop: due in it and not started. */
+  readonly notStarted: number;
+  /** Of the requests that completed in it; corrected, as `latency.corrected` is. */
+  readonly p50Us: number;
+  readonly p90Us: number;
+  readonly p99Us: number;
+  readonly maxUs: number;
+  /** Open at its end. */
+  readonly connections: number;
+  /** Received, of bodies. */
+  readonly bytes: number;
+  /** Status classes, `'2xx'`. */
+  readonly statuses: Readonly<Record<string, number>>;
+  readonly errors: Readonly<Record<string, number>>;
+}
+
+/** The same for one tag. */
+export interface LoadTagResult {
+  readonly tag: string;
+  readonly completed: number;
+  readonly failed: number;
+  readonly statuses: Readonly<Record<string, number>>;
+  readonly errors: Readonly<Record<string, number>>;
+  readonly bytes: number;
+  readonly latency: LoadDistribution;
+}
+
+export interface LoadConnections {
+  readonly opened: number;
+  /** Requests on a connection that had served others. */
+  readonly reused: number;
+  /** That failed to be made. */
+  readonly failed: number;
+  /** Lost in mid-request, or found dead when a request was sent. */
+  readonly lost: number;
+  /** Closed after an answer because the server or `keepAlive` said so. */
+  readonly closed: number;
+  /** The most open at once. */
+  readonly peak: number;
+  /** Opened by local address; '' where the kernel chose. */
+  readonly perLocalAddress: Readonly<Record<string, number>>;
+}
+
+export interface LoadShardHealth {
+  /** CPU seconds over wall seconds of its thread; -1: this system does not tell. */
+  readonly cpu: number;
+  /** The longest turn of its event loop, in which nothing else was sent or received. */
+  readonly longestTurnMs: number;
+  /** How late the event loop came to a timer. */
+  readonly loopDelayP99Ms: number;
+  readonly loopDelayMaxMs: number;
+  readonly gcCount: number;
+  readonly gcTotalMs: number;
+  readonly gcMaxMs: number;
+}
+
+export interface LoadGenerator {
+  readonly shards: readonly LoadShardHealth[];
+  /** CPU of the whole process, microseconds, over the measured time. */
+  readonly cpuUserUs: number;
+  readonly cpuSystemUs: number;
+  /** Resident memory at the end. */
+  readonly memoryBytes: number;
+  /** null: the figures are the server's. Else a sentence: they are partly the generator's own. The report begins with it. */
+  readonly bottleneck: string | null;
+}
+
+export interface LoadThresholdResult {
+  /** As it was given: `p99>250ms`. */
+  readonly text: string;
+  /** What was found, in the threshold's unit (us, requests per second, share from 0 to 1, count); null: nothing was measured. */
+  readonly actual: number | null;
+  /** True: the run fails. */
+  readonly crossed: boolean;
+}
+
+/**
+ * passed       as asked, no threshold crossed
+ * failed       a threshold was crossed
+ * interrupted  ended early (a signal); thresholds were judged on what there was
+ */
+export type LoadVerdict = 'passed' | 'failed' | 'interrupted';
+
+/** The options of the run in plain words: what `--compare` looks at before it compares. Secrets are left out. */
+export interface LoadRunOptions {
+  readonly model: LoadModel;
+  readonly connections: number;
+  readonly shards: number;
+  /** Open loop, constant rate; null else. */
+  readonly rate: number | null;
+  readonly durationMs: number;
+  readonly warmupMs: number;
+  readonly requests: number;
+  readonly keepAlive: boolean;
+  readonly timeoutMs: number;
+  readonly stages: readonly { readonly durationMs: number; readonly from: number; readonly to: number }[];
+}
+
+export interface LoadResult {
+  readonly schema: typeof LOAD_SCHEMA;
+  /** Of this package. */
+  readonly version: string;
+  readonly targets: readonly {
+    readonly method: string;
+    readonly url: string;
+    readonly tag: string;
+    readonly weight: number;
+  }[];
+  readonly options: LoadRunOptions;
+  /** ISO 8601, the start of the measured time. */
+  readonly startedAt: string;
+  /** Of the measured time: from the end of the warm-up until the last request was answered or given up. */
+  readonly durationMs: number;
+  /** Completed requests per second of `durationMs`. */
+  readonly rate: number;
+  readonly requests: LoadRequests;
+  /** Completed requests by status, `'200'`. */
+  readonly statuses: Readonly<Record<string, number>>;
+  /** Failed requests by the code of `TransferError`. */
+  readonly errors: Readonly<Record<string, number>>;
+  /** A sentence for the first failure of each code. */
+  readonly errorExamples: Readonly<Record<string, string>>;
+  readonly bytes: {
+    /** Bodies received; heads are not counted. */
+    readonly received: number;
+    /** Heads and bodies sent. */
+    readonly sent: number;
+  };
+  readonly latency: {
+    /** `'schedule'`: corrected from when each request was due (open loop). `'send'`: closed loop, where both are the same. */
+    readonly from: 'schedule' | 'send';
+    readonly corrected: LoadDistribution;
+    /** From when the request was really sent. */
+    readonly raw: LoadDistribution;
+    /** dns, connect and tls count only requests that opened a connection; queue only open loop. */
+    readonly phases: Readonly<Record<LoadPhase, LoadDistribution>>;
+  };
+  readonly perSecond: readonly LoadSecond[];
+  readonly perTag: readonly LoadTagResult[];
+  readonly connections: LoadConnections;
+  readonly generator: LoadGenerator;
+  readonly thresholds: readonly LoadThresholdResult[];
+  readonly verdict: LoadVerdict;
+}
+
+/** What `onProgress` is told, once a second. */
+export interface LoadProgress {
+  /** From the start of the run, warm-up included. */
+  readonly elapsedMs: number;
+  /** Of the whole run; 0: it ends by requests. */
+  readonly totalMs: number;
+  readonly phase: 'warm-up' | 'measuring' | 'draining';
+  /** The second that has just ended. */
+  readonly second: LoadSecond;
+  /** Since the end of the warm-up. */
+  readonly completed: number;
+  readonly failed: number;
+}
