@@ -13,6 +13,7 @@
         "native/socket_watches.cpp",
         "native/descriptor_poll.cpp",
         "native/wakeup.cpp",
+        "native/alarm.cpp",
         "native/resolver.cpp",
         "native/tls.cpp",
         "native/tls_connection.cpp",

@@ -8,6 +8,7 @@
 //   socket_watches  a uv_poll per socket       loop_callback  what libuv's callbacks call
 //   descriptor_poll  poll(2), without a loop   wakeup       ending such a wait from another thread
 //   resolver    getaddrinfo on own threads     call         how a hot call takes and answers integers
+//   alarm       being woken at a moment, CPU time of the thread
 //   readiness   bits for in, out and error
 //   old_systems what a new compiler would otherwise ask of glibc and libstdc++
 //
@@ -17,6 +18,7 @@
 
 #include <limits>
 
+#include "alarm.h"
 #include "descriptor_poll.h"
 #include "instance.h"
 #include "poller.h"
@@ -45,6 +47,7 @@ static Napi::Object initialize(Napi::Env env, Napi::Object exports) {
   socket_watches_register(*instance, exports);
   descriptor_poll_register(*instance, exports);
   wakeup_register(*instance, exports);
+  alarm_register(*instance, exports);
   resolver_register(*instance, exports);
   exports.Set("fileLimit", Napi::Function::New<file_limit>(env, "fileLimit"));
   return exports;

@@ -1,6 +1,6 @@
 /**
  * The native addon as it is: its functions and their types, loaded on first use. What the engine sees is `native-io.ts`,
- * `epoll-poller.ts`, `loop-watches.ts`, `descriptor-poll.ts` and `wakeup.ts`; nothing else imports this.
+ * `epoll-poller.ts`, `loop-watches.ts`, `alarm.ts`, `descriptor-poll.ts` and `wakeup.ts`; nothing else imports this.
  *
  * An environment (main thread or worker) that loads it owns every descriptor it makes, and they end with it.
  */
@@ -74,6 +74,11 @@ export interface Addon {
   wakeupSend(number: number): boolean;
   wakeupClear(descriptor: number): number;
   wakeupClose(descriptor: number): void;
+
+  alarmOpen(): number;
+  alarmSet(alarm: number, atMs: number): number;
+  /** CPU time of the calling thread, milliseconds. */
+  threadCpu(): number;
 
   resolverOpen(): number;
   resolverResolve(resolver: number, host: string, family: 0 | 4 | 6): number;
