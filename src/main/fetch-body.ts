@@ -4,20 +4,24 @@
  */
 
 import { Readable } from 'node:stream';
+import { isAnyArrayBuffer } from 'node:util/types';
 import { invalidArgument } from '../protocol/errors.ts';
 import { describe } from '../protocol/options.ts';
+import { iteratorOf, letGo } from './body-iterator.ts';
+import { type BlobLike, BodyParts, bytesOfParts, isBlob } from './body-parts.ts';
+import { type FormDataLike, formDataBody, isFormData } from './form-data.ts';
 
-/** What `fetch` takes as a body (FormData is not built yet, and rejects). Streams and iterables give bytes (or text, sent as UTF-8) and need `duplex: 'half'`. */
+/** What `fetch` takes as a body. Blobs, Files and FormData of any class, read while they are sent. Streams and iterables give bytes (or text, sent as UTF-8) and need `duplex: 'half'`. */
 export type FetchBody =
   | string
   | ArrayBuffer
   | ArrayBufferView
   | SharedArrayBuffer
   | URLSearchParams
-  | Blob
+  | BlobLike
+  | FormDataLike
   | ReadableStream
   | AsyncIterable<string | ArrayBuffer | ArrayBufferView>
-  | FormData
   | null;
 
 /** A body that comes in pieces. */
@@ -25,6 +29,8 @@ export interface BodyPieces {
   readonly source: AsyncIterable<unknown>;
   /** Bytes announced; -1: unknown, sent in chunked coding. */
   readonly length: number;
+  /** Whether `source` can be read again, from its beginning: Blobs and forms can, streams cannot (Fetch: their source is null). */
+  readonly repeatable: boolean;
 }
 
 /** A body ready to be sent. */
@@ -39,6 +45,11 @@ const NO_BODY: ReadyBody = { content: null, contentType: '' };
 /** What a frame can tell of a body's length. */
 const BYTES_MAX = 2 ** 31 - 1;
 
+/** Whether this body can be sent again, by a redirect or a retry; the same object is given to the next request then. */
+export function isRepeatable(content: ReadyBody['content']): boolean {
+  return content === null || content instanceof Uint8Array || content.repeatable;
+}
+
 /**
  * `declared`: the length in the caller's Content-Length, or -1. Throws TransferError INVALID_ARGUMENT. `duplex` must be
  * 'half' for streams, as Fetch asks, because the response may arrive before the body is sent.
@@ -49,21 +60,16 @@ export function readyBody(body: unknown, method: string, duplex: unknown, declar
     throw invalidArgument('body', `A ${method} request cannot have a body (Fetch §5.4); use another method.`);
   }
   if (typeof body === 'string') return { content: Buffer.from(body, 'utf8'), contentType: 'text/plain;charset=UTF-8' };
-  if (body instanceof URLSearchParams) {
+  if (isSearchParams(body)) {
     const contentType = 'application/x-www-form-urlencoded;charset=UTF-8';
     return { content: Buffer.from(body.toString(), 'utf8'), contentType };
   }
   const bytes = bytesOf(body);
-  if (bytes !== null) return { content: checkLength(bytes), contentType: '' };
-  if (isBlob(body)) {
-    return { content: { source: body.stream(), length: body.size }, contentType: body.type };
-  }
-  if (!isAsyncIterable(body)) {
-    throw invalidArgument(
-      'body',
-      `body must be a string, bytes, URLSearchParams, a Blob, a stream or an async iterable, not ${describe(body)}; FormData is not built yet.`,
-    );
-  }
+  // Copied, because it may be sent again when the caller has long used its memory for something else.
+  if (bytes !== null) return { content: Buffer.from(checkLength(bytes)), contentType: '' };
+  if (isFormData(body)) return formDataBody(body);
+  if (isBlob(body)) return { content: blobPieces(body), contentType: body.type };
+  if (!isAsyncIterable(body)) throw notABody(body);
   return { content: pieces(body, duplex, declared), contentType: '' };
 }
 
@@ -71,7 +77,7 @@ export function readyBody(body: unknown, method: string, duplex: unknown, declar
 export function bytesOf(value: unknown): Uint8Array | null {
   try {
     if (ArrayBuffer.isView(value)) return new Uint8Array(value.buffer, value.byteOffset, value.byteLength);
-    if (value instanceof ArrayBuffer || value instanceof SharedArrayBuffer) return new Uint8Array(value);
+    if (isAnyArrayBuffer(value)) return new Uint8Array(value);
   } catch {
     throw invalidArgument('body', 'The memory of the body was transferred away, so there is nothing left to send.');
   }
@@ -82,35 +88,6 @@ export function isAsyncIterable(value: unknown): value is AsyncIterable<unknown>
   return typeof value === 'object' && value !== null && Symbol.asyncIterator in value;
 }
 
-/**
- * What gives the pieces. `return` tells the source that nobody reads it any more, at once: the iterators of streams wait with
- * that for a read under way, so a stream that has nothing to give would never hear of it.
- */
-export function iteratorOf(source: AsyncIterable<unknown>): AsyncIterator<unknown> {
-  const { getReader, destroy } = source as { getReader?: unknown; destroy?: unknown };
-  if (typeof getReader === 'function') return readingOf(source as ReadableStream);
-  const iterator = source[Symbol.asyncIterator]();
-  if (typeof destroy !== 'function') return iterator;
-  return {
-    next: () => iterator.next(),
-    return: (): Promise<IteratorResult<unknown>> => {
-      destroy.call(source);
-      return Promise.resolve({ done: true, value: undefined });
-    },
-  };
-}
-
-function readingOf(stream: ReadableStream): AsyncIterator<unknown> {
-  const reader = stream.getReader();
-  return {
-    next: () => reader.read() as Promise<IteratorResult<unknown>>,
-    return: async (): Promise<IteratorResult<unknown>> => {
-      await reader.cancel();
-      return { done: true, value: undefined };
-    },
-  };
-}
-
 /** A body that will not be sent: who gives it hears of it. */
 export async function discard(content: ReadyBody['content']): Promise<void> {
   if (content === null || !('source' in content)) return;
@@ -118,15 +95,6 @@ export async function discard(content: ReadyBody['content']): Promise<void> {
     await letGo(iteratorOf(content.source));
   } catch {
     // It cannot even be read.
-  }
-}
-
-/** Tells a source that nobody reads it any more. What it does then is its own affair. */
-export async function letGo(iterator: AsyncIterator<unknown>): Promise<void> {
-  try {
-    await iterator.return?.();
-  } catch {
-    // Nobody waits for it.
   }
 }
 
@@ -146,7 +114,12 @@ function pieces(body: AsyncIterable<unknown>, duplex: unknown, length: number): 
       'The stream given as body was read or destroyed already, so what is left is not the body; give a new stream for each request.',
     );
   }
-  return { source: body, length };
+  return { source: body, length, repeatable: false };
+}
+
+function blobPieces(blob: BlobLike): BodyPieces {
+  const parts = [blob];
+  return { source: new BodyParts(parts), length: bytesOfParts(parts), repeatable: true };
 }
 
 /**
@@ -162,13 +135,22 @@ function wasRead(body: AsyncIterable<unknown>): boolean {
   );
 }
 
-function isBlob(value: unknown): value is Blob {
+/** Of this realm or of another one. */
+function isSearchParams(value: unknown): value is URLSearchParams {
   return (
-    typeof value === 'object' &&
-    value !== null &&
-    typeof (value as Blob).size === 'number' &&
-    typeof (value as Blob).type === 'string' &&
-    typeof (value as Blob).stream === 'function'
+    value instanceof URLSearchParams ||
+    (typeof value === 'object' &&
+      value !== null &&
+      (value as { [Symbol.toStringTag]?: unknown })[Symbol.toStringTag] === 'URLSearchParams')
+  );
+}
+
+function notABody(body: unknown): Error {
+  const packaged = typeof (body as { getBoundary?: unknown } | null)?.getBoundary === 'function';
+  const hint = packaged ? '; use the FormData that is global in Node in place of that of a package' : '';
+  return invalidArgument(
+    'body',
+    `body must be a string, bytes, URLSearchParams, FormData, a Blob, a stream or an async iterable, not ${describe(body)}${hint}.`,
   );
 }
 

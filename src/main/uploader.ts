@@ -6,7 +6,8 @@
 import { invalidArgument } from '../protocol/errors.ts';
 import { describe } from '../protocol/options.ts';
 import { INITIAL_CREDIT_BYTES } from '../protocol/port/frames.ts';
-import { type BodyPieces, bytesOf, iteratorOf, letGo } from './fetch-body.ts';
+import { iteratorOf, letGo } from './body-iterator.ts';
+import { type BodyPieces, bytesOf } from './fetch-body.ts';
 
 /** Longer pieces are sent in parts of this size, so that one piece cannot overdraw the credit by much. */
 const PART_BYTES = 256 * 1024;
