@@ -101,7 +101,7 @@ class Instance {
 
   SharedArray read_buffer;
   SharedArray write_buffer;
-  SharedArray tls_state;  // one int32: what the last read of a socket with TLS left behind (tls_connection.h)
+  SharedArray tls_state;  // two int32: what the last read of a socket with TLS left behind (tls_connection.h); sessions on offer
   std::vector<pollfd> polled;  // pollDescriptors' own, kept for its memory
 
  private:

@@ -222,6 +222,14 @@ static napi_value socket_write_from(napi_env env, napi_callback_info info) {
   return call.answer(retry_interrupted([=] { return ::send(descriptor, source, static_cast<size_t>(bytes), MSG_NOSIGNAL); }));
 }
 
+// Sends FIN behind what was written (of a socket with TLS nothing is said: see tlsShutDown); reading goes on.
+static napi_value socket_end_writing(napi_env env, napi_callback_info info) {
+  Call<1> call(env, info);
+  const int descriptor = call.integer(0);
+  if (!call.instance().owns_socket(descriptor)) return call.answer(-EBADF);
+  return call.answer(::shutdown(descriptor, SHUT_WR) == 0 ? 0 : -errno);
+}
+
 static napi_value socket_close(napi_env env, napi_callback_info info) {
   Call<1> call(env, info);
   return call.answer(call.instance().close_socket(call.integer(0)));
@@ -241,7 +249,7 @@ static Napi::Value socket_remote_address(const Napi::CallbackInfo& info) {
 // { read, write }: the two buffers, made on the first call, the same ever after.
 static Napi::Value socket_buffers(const Napi::CallbackInfo& info) {
   auto& instance = *static_cast<Instance*>(info.Data());
-  if (!instance.tls_state.allocated()) instance.tls_state.allocate(info.Env(), napi_int32_array, sizeof(int32_t), 1);
+  if (!instance.tls_state.allocated()) instance.tls_state.allocate(info.Env(), napi_int32_array, sizeof(int32_t), 2);
   for (SharedArray* buffer : {&instance.read_buffer, &instance.write_buffer}) {
     if (!buffer->allocated()) buffer->allocate(info.Env(), napi_uint8_array, 1, kBufferBytes);
     if (!buffer->allocated()) {
@@ -274,6 +282,7 @@ void socket_register(Instance& instance, Napi::Object exports) {
   hot("readInto", socket_read_into);
   hot("write", socket_write);
   hot("writeFrom", socket_write_from);
+  hot("endWriting", socket_end_writing);
   hot("close", socket_close);
   exports.Set("remoteAddress", Napi::Function::New<socket_remote_address>(exports.Env(), "remoteAddress", &instance));
   exports.Set("buffers", Napi::Function::New<socket_buffers>(exports.Env(), "buffers", &instance));

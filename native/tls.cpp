@@ -4,6 +4,7 @@
 #include <openssl/err.h>
 #include <openssl/x509.h>
 
+#include <algorithm>
 #include <string>
 #include <utility>
 #include <vector>
@@ -183,6 +184,42 @@ static Napi::Value tls_sessions(const Napi::CallbackInfo& info) {
   return Napi::Number::New(info.Env(), context == nullptr ? -1 : static_cast<double>(context->sessions.size()));
 }
 
+// (others): from now on sessions are set aside for that many other environments, and state[1] says how many wait.
+static Napi::Value tls_share(const Napi::CallbackInfo& info) {
+  Instance& instance = instance_of(info);
+  TlsOffers& offers = instance.tls_room().offers;
+  offers.others = std::max(integer_of(info[0]), 0);
+  if (instance.tls_state.allocated()) offers.waiting_count = reinterpret_cast<int32_t*>(instance.tls_state.data()) + 1;
+  return info.Env().Undefined();
+}
+
+// What waits for other environments, as an array of { context, destination, single, bytes }; then nothing waits.
+static Napi::Value tls_offers(const Napi::CallbackInfo& info) {
+  const std::vector<TlsOffer> offers = instance_of(info).tls_room().offers.take_waiting();
+  Napi::Array result = Napi::Array::New(info.Env(), offers.size());
+  for (uint32_t index = 0; index < offers.size(); index++) {
+    const TlsOffer& offer = offers[index];
+    Napi::Object one = Napi::Object::New(info.Env());
+    one.Set("context", offer.context);
+    one.Set("destination", offer.destination);
+    one.Set("single", offer.single);
+    one.Set("bytes", bytes_or_null(info.Env(), offer.bytes));
+    result.Set(index, one);
+  }
+  return result;
+}
+
+// (context, destination, bytes): what another environment offered. Whether it was taken.
+static Napi::Value tls_take_over(const Napi::CallbackInfo& info) {
+  TlsContext* context = instance_of(info).tls_room().context(integer_of(info[0]));
+  bool taken = context != nullptr && context->keeps_sessions() && info[1].IsString() && info[2].IsTypedArray();
+  if (taken) {
+    const auto bytes = info[2].As<Napi::Uint8Array>();
+    taken = context->sessions.take_over(info[1].As<Napi::String>().Utf8Value(), bytes.Data(), bytes.ByteLength());
+  }
+  return Napi::Boolean::New(info.Env(), taken);
+}
+
 static Napi::Value tls_objects(const Napi::CallbackInfo& info) {
   const TlsCounts counts = tls_counts();
   Napi::Object result = Napi::Object::New(info.Env());
@@ -211,6 +248,9 @@ void tls_register(Instance& instance, Napi::Object exports) {
   exports.Set("tlsPeer", Napi::Function::New<tls_peer>(env, "tlsPeer", &instance));
   exports.Set("tlsError", Napi::Function::New<tls_error>(env, "tlsError", &instance));
   exports.Set("tlsSessions", Napi::Function::New<tls_sessions>(env, "tlsSessions", &instance));
+  exports.Set("tlsShare", Napi::Function::New<tls_share>(env, "tlsShare", &instance));
+  exports.Set("tlsOffers", Napi::Function::New<tls_offers>(env, "tlsOffers", &instance));
+  exports.Set("tlsTakeOver", Napi::Function::New<tls_take_over>(env, "tlsTakeOver", &instance));
   exports.Set("tlsObjects", Napi::Function::New<tls_objects>(env, "tlsObjects", &instance));
 }
 

@@ -44,7 +44,61 @@ std::string tls_error_text(unsigned long code) {
 
 // ── Sessions ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
+// One of TLS 1.2 serves any number of connections.
+static bool is_single(const SSL_SESSION* session) { return SSL_SESSION_get_protocol_version(session) >= TLS1_3_VERSION; }
+
+int& TlsOffers::debt(int context, const std::string& destination) {
+  if (debts_.size() > kDebtsMax) debts_.clear();
+  return debts_.emplace(std::to_string(context) + ' ' + destination, others).first->second;
+}
+
+bool TlsOffers::offer(int context, const std::string& destination, SSL_SESSION* session, bool single, bool spare) {
+  if (others == 0 || (single && !spare)) return false;
+  int& owed = debt(context, destination);
+  if (owed == 0) return false;
+  unsigned char* bytes = nullptr;
+  const int length = i2d_SSL_SESSION(session, &bytes);
+  ERR_clear_error();
+  const bool offered = length > 0 && length <= kBytesMax;
+  if (offered) {
+    waiting_.push_back({context, destination, single, std::string(reinterpret_cast<char*>(bytes), static_cast<size_t>(length))});
+    owed = single ? owed - 1 : 0;
+    tell();
+  }
+  OPENSSL_free(bytes);
+  return offered && single;
+}
+
+std::vector<TlsOffer> TlsOffers::take_waiting() {
+  std::vector<TlsOffer> taken;
+  taken.swap(waiting_);
+  tell();
+  return taken;
+}
+
+void TlsOffers::settle(int context, const std::string& destination) {
+  if (others > 0) debt(context, destination) = 0;
+}
+
 void TlsSessions::put(const std::string& destination, SSL_SESSION* session) {
+  const bool given = offers_ != nullptr &&
+                     offers_->offer(context_, destination, session, is_single(session), destinations_.contains(destination));
+  if (given) SSL_SESSION_free(session);
+  else keep(destination, session);
+}
+
+bool TlsSessions::take_over(const std::string& destination, const uint8_t* bytes, size_t length) {
+  ERR_clear_error();
+  const unsigned char* at = bytes;
+  SSL_SESSION* session = d2i_SSL_SESSION(nullptr, &at, static_cast<long>(length));
+  ERR_clear_error();
+  if (session == nullptr) return false;
+  if (offers_ != nullptr) offers_->settle(context_, destination);
+  keep(destination, session);
+  return true;
+}
+
+void TlsSessions::keep(const std::string& destination, SSL_SESSION* session) {
   tls_count(TlsObject::kSession, 1);
   count_++;
   auto found = destinations_.find(destination);
@@ -55,9 +109,7 @@ void TlsSessions::put(const std::string& destination, SSL_SESSION* session) {
     order_.splice(order_.begin(), order_, found->second.place);
   }
   auto& kept = found->second.sessions;
-  // One of TLS 1.2 serves any number of connections.
-  const bool single = SSL_SESSION_get_protocol_version(session) < TLS1_3_VERSION;
-  while (!kept.empty() && (single || kept.size() >= kPerDestinationMax)) {
+  while (!kept.empty() && (!is_single(session) || kept.size() >= kPerDestinationMax)) {
     release(kept.front());
     kept.erase(kept.begin());
   }
@@ -79,7 +131,7 @@ SSL_SESSION* TlsSessions::take(const std::string& destination) {
       SSL_SESSION_up_ref(newest);
       taken = newest;
     }
-    if (fresh && SSL_SESSION_get_protocol_version(newest) < TLS1_3_VERSION) break;
+    if (fresh && !is_single(newest)) break;
     release(newest);
     kept.pop_back();
   }

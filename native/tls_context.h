@@ -35,16 +35,59 @@ void tls_count(TlsObject object, int32_t change);
 unsigned long tls_take_error();
 std::string tls_error_text(unsigned long code);
 
+// A session that this environment does not need itself and another one may use: as bytes, which hold secrets.
+struct TlsOffer {
+  int context;
+  std::string destination;
+  bool single;  // of TLS 1.3: it is for one connection of one environment
+  std::string bytes;
+};
+
+// What one environment has set aside for others that resume sessions of the same destinations.
+class TlsOffers {
+ public:
+  // How many others there are; 0: nothing is set aside.
+  int others = 0;
+  // Where JavaScript reads how many wait.
+  int32_t* waiting_count = nullptr;
+
+  // Whether the session is gone, to the others. `spare`: of a single one, whether another is kept here. Each destination owes
+  // every other environment one, and no more: who has resumed is given new ones by the server.
+  bool offer(int context, const std::string& destination, SSL_SESSION* session, bool single, bool spare);
+  // The others have had one of somebody else.
+  void settle(int context, const std::string& destination);
+  std::vector<TlsOffer> take_waiting();
+
+ private:
+  // Destinations whose debts are known. Beyond that all are forgotten, and some sessions are offered once more.
+  static constexpr size_t kDebtsMax = 4'000;
+  // Larger ones hold a certificate that is larger than the handshake it saves.
+  static constexpr int kBytesMax = 16 * 1024;
+
+  int& debt(int context, const std::string& destination);
+  void tell() { if (waiting_count != nullptr) *waiting_count = static_cast<int32_t>(waiting_.size()); }
+
+  std::unordered_map<std::string, int> debts_;
+  std::vector<TlsOffer> waiting_;
+};
+
 // Sessions by the destination they are for, those used last kept longest. One of TLS 1.3 is given out once (RFC 8446 §C.4).
 class TlsSessions {
  public:
+  // Of the context with this number.
+  void share(TlsOffers& offers, int context) {
+    offers_ = &offers;
+    context_ = context;
+  }
   TlsSessions() = default;
   ~TlsSessions() { clear(); }
   TlsSessions(const TlsSessions&) = delete;
   TlsSessions& operator=(const TlsSessions&) = delete;
 
-  // Takes over the reference.
+  // Takes over the reference. From a server: others may get it instead, or too.
   void put(const std::string& destination, SSL_SESSION* session);
+  // From another environment: what it offered. False when it cannot be read.
+  bool take_over(const std::string& destination, const uint8_t* bytes, size_t length);
   // A reference for the caller, or null.
   SSL_SESSION* take(const std::string& destination);
   void forget(const std::string& destination);
@@ -62,12 +105,15 @@ class TlsSessions {
   };
   using Destinations = std::unordered_map<std::string, Destination>;
 
+  void keep(const std::string& destination, SSL_SESSION* session);
   void drop(Destinations::iterator found);
   void release(SSL_SESSION* session);
 
   Destinations destinations_;
   std::list<std::string> order_;  // used last: first
   size_t count_ = 0;
+  TlsOffers* offers_ = nullptr;
+  int context_ = 0;
 };
 
 class TlsTrust {

@@ -26,6 +26,7 @@ class TlsRoom {
 
   int adopt(TlsContext* context) {
     contexts_[++last_] = context;
+    context->sessions.share(offers, last_);
     return last_;
   }
   int adopt(std::unique_ptr<TlsTrust> trust) {
@@ -41,6 +42,9 @@ class TlsRoom {
     const auto found = trusts_.find(number);
     return found == trusts_.end() ? nullptr : found->second.get();
   }
+  // Sessions for other environments. Those of a context whose number was closed are nobody's: JavaScript passes over them.
+  TlsOffers offers;
+
   // Connections and contexts keep what they use of it.
   void close(int number) {
     const auto found = contexts_.find(number);

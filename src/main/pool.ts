@@ -19,6 +19,7 @@ import { type PoolOptions, type ResolvedPoolOptions, resolvePoolOptions } from '
 import { equalShare, keyFrom, Placement } from './placement.ts';
 import type { RequestLike } from './request-like.ts';
 import type { FetchResponse } from './response.ts';
+import { SessionStore } from './session-store.ts';
 import { ShardKeeper } from './shard-keeper.ts';
 import { ShardThreads } from './shard-threads.ts';
 import { SignalWatch } from './signal-watch.ts';
@@ -69,9 +70,10 @@ export class Pool {
     this.#threads = shards === 0 ? null : new ShardThreads(shards);
     const launch = this.#launcher();
     const count = Math.max(shards, 1);
+    const sessions = count > 1 ? new SessionStore(count) : null;
     this.#keepers = Array.from(
       { length: count },
-      (_, shard) => new ShardKeeper(this.#configOf(shard, count), launch, this.#options.lookup),
+      (_, shard) => new ShardKeeper(this.#configOf(shard, count), launch, this.#options.lookup, sessions),
     );
     this.#placement = new Placement(
       count,
@@ -259,6 +261,7 @@ export class Pool {
     const { connections, timeouts, limits, lookupTtlMs, pace, resolve, route } = this.#options;
     return {
       shard,
+      shards: count,
       totalConnections: equalShare(connections.total, count, shard),
       queueLength: equalShare(connections.queueLength, count, shard),
       unreadBytes: Math.ceil(connections.unreadBytes / count),

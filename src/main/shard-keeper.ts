@@ -14,6 +14,7 @@ import type { ShardConfig, ShardStats, ShardTask } from '../protocol/port/contro
 import { ControlClient } from './control-client.ts';
 import type { Exchange } from './exchange.ts';
 import { serveLookups } from './lookup-server.ts';
+import type { SessionStore } from './session-store.ts';
 import { ShardLink } from './shard-link.ts';
 import type { ShardThread } from './shard-threads.ts';
 import { Watchdog } from './watchdog.ts';
@@ -44,15 +45,22 @@ export class ShardKeeper {
   readonly #config: ShardConfig;
   readonly #launch: Launch;
   readonly #lookup: LookupFunction | null;
+  readonly #sessions: SessionStore | null;
   readonly #watchdog: Watchdog;
   #life: Life;
   #deathTimes: number[] = [];
   #backOffs = 0;
   #timer: NodeJS.Timeout | null = null;
 
-  /** `lookup` null: names are resolved in the shard. */
-  constructor(config: ShardConfig, launch: Launch, lookup: LookupFunction | null) {
+  /** `lookup` null: names are resolved in the shard. `sessions` null: there is no other shard. */
+  constructor(
+    config: ShardConfig,
+    launch: Launch,
+    lookup: LookupFunction | null,
+    sessions: SessionStore | null = null,
+  ) {
     this.#lookup = lookup;
+    this.#sessions = sessions;
     this.#config = config;
     this.#launch = launch;
     this.#watchdog = new Watchdog({
@@ -109,7 +117,9 @@ export class ShardKeeper {
   #begin(): Life {
     const data = new MessageChannel();
     const control = new MessageChannel();
-    const link = new ShardLink(data.port1, () => this.#onLost(link));
+    const { shard } = this.#config;
+    const link = new ShardLink(data.port1, () => this.#onLost(link), this.#sessions?.shelfOf(shard));
+    this.#sessions?.begun(shard);
     const client = new ControlClient(control.port1);
     const thread = this.#launch({
       config: this.#config,

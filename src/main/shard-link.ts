@@ -9,7 +9,7 @@ import { TransferError } from '../protocol/errors.ts';
 import { BatchLink } from '../protocol/port/batch-link.ts';
 import type { BatchReader } from '../protocol/port/batch-reader.ts';
 import { decodeTransferError } from '../protocol/port/error-encoding.ts';
-import { ATTACHED_BODY_BYTES, BODY, COMPLETE, CREDIT, END, ERROR, HEAD } from '../protocol/port/frames.ts';
+import { ATTACHED_BODY_BYTES, BODY, COMPLETE, CREDIT, END, ERROR, HEAD, SESSION } from '../protocol/port/frames.ts';
 import { copyOf } from '../protocol/port/own-buffer.ts';
 import { NOT_STREAMED, writeAbort, writeCredit, writeStart } from '../protocol/port/request-frames.ts';
 import {
@@ -21,7 +21,9 @@ import {
   writeBody,
   writeEnd,
 } from '../protocol/port/response-frames.ts';
+import { readSession, writeSession } from '../protocol/port/session-frames.ts';
 import type { Exchange } from './exchange.ts';
+import type { SessionShelf } from './session-store.ts';
 
 /** Ids are 32-bit words of frames. */
 const ID_MAX = 2 ** 31 - 1;
@@ -42,6 +44,7 @@ export class ShardLink {
   readonly #exchanges = new Map<number, Exchange>();
   #lastId = 0;
   readonly #onLost: LinkLostCallback;
+  readonly #sessions: SessionShelf | null;
   readonly #onFrame = (reader: BatchReader): void => this.#handleFrame(reader);
   readonly #onImmediate = (): void => this.#flush();
   #flushing: NodeJS.Immediate | null = null;
@@ -50,7 +53,9 @@ export class ShardLink {
   #lost = false;
   #closing = false;
 
-  constructor(port: MessagePort, onLost: LinkLostCallback) {
+  /** `sessions` null: there is no other shard. */
+  constructor(port: MessagePort, onLost: LinkLostCallback, sessions: SessionShelf | null = null) {
+    this.#sessions = sessions;
     this.#port = port;
     this.#link = new BatchLink(port);
     this.#onLost = onLost;
@@ -140,6 +145,10 @@ export class ShardLink {
   }
 
   #handleFrame(reader: BatchReader): void {
+    if (reader.kind === SESSION) {
+      this.#takeSession(reader);
+      return;
+    }
     const exchange = this.#exchanges.get(reader.id);
     if (exchange === undefined) {
       this.ignoredFrames++;
@@ -152,6 +161,19 @@ export class ShardLink {
         new TransferError('INTERNAL', `A shard sent a damaged frame of kind ${reader.kind}; please report this.`),
       );
     }
+  }
+
+  #takeSession(reader: BatchReader): void {
+    const session = readSession(reader);
+    if (session === null) this.ignoredFrames++;
+    else this.#sessions?.offer(session);
+  }
+
+  /** Sessions for this shard go with whatever goes there. */
+  #writeSessions(): void {
+    if (this.#sessions === null || this.#link.writer.isEmpty) return;
+    const waiting = this.#sessions.take();
+    if (waiting !== null) for (const session of waiting) writeSession(this.#link.writer, session);
   }
 
   /** False when the frame does not hold what its kind says. */
@@ -206,6 +228,7 @@ export class ShardLink {
   #flush(): void {
     this.#flushing = null;
     if (this.#lost) return;
+    this.#writeSessions();
     this.#link.flush();
     if (this.#refd && this.#exchanges.size === 0) {
       this.#refd = false;

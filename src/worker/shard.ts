@@ -14,7 +14,7 @@ import { BatchLink } from '../protocol/port/batch-link.ts';
 import type { BatchReader } from '../protocol/port/batch-reader.ts';
 import type { ShardConfig, ShardStats, ShardTask } from '../protocol/port/control.ts';
 import { encodeError } from '../protocol/port/error-encoding.ts';
-import { ABORT, BODY, CREDIT, END, START } from '../protocol/port/frames.ts';
+import { ABORT, BODY, CREDIT, END, SESSION, START } from '../protocol/port/frames.ts';
 import type { OwnRoute } from '../protocol/port/request-extras.ts';
 import { NOT_STREAMED, StartFrame, writeCredit } from '../protocol/port/request-frames.ts';
 import { readBody, writeError } from '../protocol/port/response-frames.ts';
@@ -28,6 +28,7 @@ import { ResponseForwarder } from './response-forwarder.ts';
 import { exposeControl } from './shard-control.ts';
 import { openShardDriver } from './shard-driver.ts';
 import { lookupThrough } from './shard-lookup.ts';
+import { SharedSessions } from './shared-sessions.ts';
 import { UploadQueue } from './upload-queue.ts';
 
 /** Origins whose route is kept; a crawler visits many. */
@@ -41,6 +42,8 @@ export class Shard {
   readonly #driver: Driver;
   readonly #forwarder: ResponseForwarder;
   readonly #start: StartFrame;
+  /** null: it is the only shard. */
+  readonly #sessions: SharedSessions | null;
   readonly #lookupPort: MessagePort | null;
   readonly #plan: RoutePlan;
   /** Routes by the text of their origin, and of their own options if they have any. */
@@ -70,6 +73,7 @@ export class Shard {
       resolve: config.resolve,
       ...(lookupPort === null ? {} : { lookup: lookupThrough(lookupPort) }),
     });
+    this.#sessions = SharedSessions.of(this.#multi.io, config.shards - 1);
     this.#lookupPort = lookupPort;
     this.#plan = resolveRouteOptions(config.route);
     this.#forwarder = new ResponseForwarder(this.#link.writer, this.#multi, this.#transfers, config.unreadBytes);
@@ -145,6 +149,9 @@ export class Shard {
         return;
       case ABORT:
         this.#abort(reader.id);
+        return;
+      case SESSION:
+        if (this.#sessions?.accept(reader) !== true) this.#ignoredFrames++;
         return;
       default:
         this.#badFrame(reader.id, `frame of unknown kind ${reader.kind}`);
@@ -262,6 +269,7 @@ export class Shard {
       this.#forget(transfer);
       this.#refuse(transfer.id, transfer.error);
     }
+    this.#sessions?.send(this.#link.writer);
     this.#link.flush();
     this.#loopMs += this.#driver.elapsedMs;
   }

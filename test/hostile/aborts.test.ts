@@ -255,6 +255,7 @@ test('161: whatever is called from where a response arrives: abort, fetch, close
 describe('164 and 165: frames that nobody sends', () => {
   const config = {
     shard: 0,
+    shards: 1,
     totalConnections: 10,
     queueLength: 10,
     unreadBytes: 1_000_000,

@@ -12,6 +12,8 @@ import type { RequestExtras } from './request-extras.ts';
 export interface ShardConfig {
   /** Its number, from 0. */
   readonly shard: number;
+  /** How many the pool has. */
+  readonly shards: number;
   /** Its share of `connections.total`. */
   readonly totalConnections: number;
   /** Its share of `connections.queueLength`. */

@@ -22,6 +22,7 @@
  *   BODY     (shard -> main)  3 body bytes  4 attachment, or -1    then the body, unless attached
  *   END      (shard -> main)  3 endUs  4 trailer bytes    then the trailers as bytes
  *   ERROR    (shard -> main)  3 bytes    then the error as JSON in UTF-8 (see error-encoding.ts)
+ *   SESSION  (both ways)      3 key bytes  4 session bytes    then the key in UTF-8, a TLS session as bytes. Transfer id 0
  *
  * Who must answer. A batch is answered by returning its buffer, with the next batch the other way or alone; a sender has at
  * most two unanswered batches (see batch-link.ts). A START is answered by COMPLETE, or HEAD then BODY… then END, or ERROR at
@@ -45,6 +46,8 @@ export const COMPLETE = 17;
 export const BODY = 18;
 export const END = 19;
 export const ERROR = 20;
+/** A TLS session that one shard has set aside for another: control, which rides in batches that go anyway. */
+export const SESSION = 21;
 
 /** START: the five timeouts follow; otherwise the pool's apply. */
 export const FLAG_TIMEOUTS = 1;
@@ -56,6 +59,8 @@ export const FLAG_EXTRAS = 4;
 export const FLAG_REUSED = 1;
 /** HEAD: the peer answered in HTTP/1.0. */
 export const FLAG_HTTP_1_0 = 2;
+/** SESSION: for one connection of one shard. */
+export const FLAG_SINGLE = 1;
 /** HEAD, COMPLETE: the connection has TLS. */
 export const FLAG_SECURE = 4;
 

@@ -48,6 +48,9 @@ export interface Addon {
   tlsPeer(socket: number): Buffer | null;
   tlsError(socket: number): TlsFault | null;
   tlsSessions(context: number): number;
+  tlsShare(others: number): void;
+  tlsOffers(): readonly AddonOffer[];
+  tlsTakeOver(context: number, destination: string, bytes: Uint8Array): boolean;
   /** Live objects of all threads of the process. */
   tlsObjects(): { contexts: number; trusts: number; connections: number; sessions: number };
 
@@ -106,6 +109,14 @@ export interface TlsSettings {
   readonly verify: boolean;
   readonly keepSessions: boolean;
   readonly trust: number;
+}
+
+/** A session of a context for other environments. */
+export interface AddonOffer {
+  readonly context: number;
+  readonly destination: string;
+  readonly single: boolean;
+  readonly bytes: Buffer;
 }
 
 /** A `ResolveAnswer` with the errno that EAI_SYSTEM leaves open, or 0. */

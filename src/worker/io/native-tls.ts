@@ -1,6 +1,7 @@
 /** `TlsIo` over the addon: contexts by configuration, trust stores, and which name is asked for and checked. */
 
 import { isIP } from 'node:net';
+import type { SharedSession } from '../../protocol/port/session-frames.ts';
 import { splitCiphers, type TlsPlan, type TlsVersion } from '../../protocol/tls-options.ts';
 import type { Addon } from './addon.ts';
 import { rootCertificates, usesOpensslRoots } from './root-certificates.ts';
@@ -8,6 +9,9 @@ import type { TlsFault, TlsInfo, TlsIo } from './tls-io.ts';
 
 /** Contexts kept; a program has few configurations. What is dropped while connections use it lives on with them. */
 const CONTEXTS_MAX = 256;
+
+/** Keys for which sessions of other threads are kept until a connection wants one. */
+const ACCEPTED_MAX = 1_000;
 
 const VERSION_NUMBERS: Readonly<Record<TlsVersion, number>> = {
   TLSv1: 0x0301,
@@ -29,6 +33,8 @@ export class NativeTls implements TlsIo {
   readonly shutDown: TlsIo['shutDown'];
   readonly #native: Addon;
   readonly #contexts = new Map<string, Context>();
+  /** Sessions of other threads, by their keys: what nobody connects to is never parsed. */
+  readonly #accepted = new Map<string, Uint8Array>();
   /** The store of Node's roots; 0: not made yet. */
   #defaultTrust = 0;
 
@@ -46,6 +52,7 @@ export class NativeTls implements TlsIo {
     const isAddress = isIP(name) !== 0;
     const sendName = plan.servername !== '' && !isAddress;
     const checkName = plan.checkServerIdentity === null;
+    if (this.#accepted.size > 0) this.#takeOver(plan, context, destination);
     return this.#native.tlsStart(socket, context, name, isAddress, sendName, checkName, destination);
   }
 
@@ -61,6 +68,27 @@ export class NativeTls implements TlsIo {
     return this.#native.tlsError(socket) as TlsFault;
   }
 
+  share(others: number): void {
+    this.#native.tlsShare(others);
+  }
+
+  offers(): readonly SharedSession[] {
+    const shared: SharedSession[] = [];
+    for (const { context, destination, single, bytes } of this.#native.tlsOffers()) {
+      const identity = this.#identityOf(context);
+      if (identity !== null) shared.push({ key: keyOf(identity, destination), single, bytes });
+    }
+    return shared;
+  }
+
+  accept({ key, bytes }: SharedSession): void {
+    this.#accepted.delete(key);
+    this.#accepted.set(key, bytes);
+    if (this.#accepted.size <= ACCEPTED_MAX) return;
+    const oldest = this.#accepted.keys().next();
+    if (!oldest.done) this.#accepted.delete(oldest.value);
+  }
+
   /** How many sessions are kept for a configuration; for tests. */
   sessionsOf(plan: TlsPlan): number {
     const context = this.#contexts.get(plan.identity);
@@ -70,8 +98,23 @@ export class NativeTls implements TlsIo {
   forgetContexts(): void {
     for (const context of this.#contexts.values()) this.#close(context);
     this.#contexts.clear();
+    this.#accepted.clear();
     if (this.#defaultTrust > 0) this.#native.tlsClose(this.#defaultTrust);
     this.#defaultTrust = 0;
+  }
+
+  #takeOver({ identity }: TlsPlan, context: number, destination: string): void {
+    const key = keyOf(identity, destination);
+    const bytes = this.#accepted.get(key);
+    if (bytes === undefined) return;
+    this.#accepted.delete(key);
+    this.#native.tlsTakeOver(context, destination, bytes);
+  }
+
+  /** null: it was dropped. */
+  #identityOf(context: number): string | null {
+    for (const [identity, { number }] of this.#contexts) if (number === context) return identity;
+    return null;
   }
 
   #contextOf(plan: TlsPlan): number {
@@ -125,6 +168,11 @@ export class NativeTls implements TlsIo {
     this.#native.tlsClose(number);
     if (trust > 0) this.#native.tlsClose(trust);
   }
+}
+
+/** Of a session. An identity holds no blank. */
+function keyOf(identity: string, destination: string): string {
+  return `${identity} ${destination}`;
 }
 
 /** As it stands in certificates: without the dot at the end of a full name, and without an address's zone. */

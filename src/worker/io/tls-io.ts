@@ -6,6 +6,7 @@
  * configuration. No policy: what is done about a peer that fails is the engine's.
  */
 
+import type { SharedSession } from '../../protocol/port/session-frames.ts';
 import type { TlsPlan } from '../../protocol/tls-options.ts';
 import type { Socket } from './io.ts';
 
@@ -26,6 +27,7 @@ export const TLS_READ_WANTS_WRITE = 2;
 export const TLS_WRITE_WANTS_READ = 4;
 
 export interface TlsIo {
+  /** [0]: the bits above; [1]: how many sessions `offers` would answer. */
   readonly state: Int32Array;
   /**
    * Puts TLS on a connected socket. `host`: the URL's, which is asked for and checked unless the plan names another.
@@ -44,6 +46,12 @@ export interface TlsIo {
   peer(socket: Socket): Buffer | null;
   /** After TLS_FAILED. */
   error(socket: Socket): TlsFault;
+  /** From now on sessions are set aside for so many other threads that connect to the same destinations: one for each of them. */
+  share(others: number): void;
+  /** What was set aside since the last call; of TLS 1.3 it is gone here. */
+  offers(): readonly SharedSession[];
+  /** What another thread has set aside. It is read when a connection first has a use for it. */
+  accept(session: SharedSession): void;
   /** Lets go of what was resolved and parsed for connections to come; those open live on. */
   forgetContexts(): void;
 }
