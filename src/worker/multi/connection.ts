@@ -5,10 +5,8 @@
  *
  *   idle      no transfer; watched for reading, so that a close or stray bytes are seen at once (RFC 9112 §9.2, §9.5)
  *   busy      has `transfer`
- *   draining  has no transfer any more: reads away what is left of a response that nobody wants (RFC 9112 §9.3: the whole body must
- *             be read before the connection serves again)
- *   parting   has said close_notify and waits a while for the peer's; nobody uses it any more
- *   closed    let go; its descriptor closes at the end of the turn
+ *   draining  has no transfer any more: `unwanted-rest.ts` has the socket, and reads away what is left of a response
+ *   closed    let go; its descriptor closes at the end of the turn, or `parting.ts` has it
  */
 
 import { X509Certificate } from 'node:crypto';
@@ -26,8 +24,9 @@ import {
   type TlsIo,
 } from '../io/tls-io.ts';
 import type { Destination } from './destination.ts';
-import { lossOf, mayRepeat } from './loss.ts';
+import { lossOf, mayRepeat, truncatedBody } from './loss.ts';
 import type { Multi } from './multi.ts';
+import { Parting } from './parting.ts';
 import { RequestSender, type SendProgress } from './request-sender.ts';
 import { type SocketEntry, type SocketOwner, WATCH_IN, WATCH_NONE, WATCH_OUT } from './socket-table.ts';
 import type { Throttle } from './throttle.ts';
@@ -35,14 +34,7 @@ import { TimerNode, type TimerOwner } from './timer-queue.ts';
 import { connectionFailed } from './tls-failure.ts';
 import type { Transfer } from './transfer.ts';
 import { PAUSE } from './transfer-options.ts';
-
-/** A response that nobody wants is read to its end when that is near: then it costs less than a new connection. */
-const DRAIN_BYTES_MAX = 64 * 1024;
-/** The peer may be slow with that end, or never come to it. */
-const DRAIN_MS_MAX = 1_000;
-
-/** How long a peer may take with its close_notify. It may never come: most peers close without, or leave us to. */
-const PARTING_MS_MAX = 500;
+import { isNearItsEnd, UnwantedRest } from './unwanted-rest.ts';
 
 /**
  * A server's `Keep-Alive: timeout=N` is honoured less this: its clock began when it sent the response, ours when we read it, and
@@ -51,7 +43,7 @@ const PARTING_MS_MAX = 500;
 const KEEP_ALIVE_MARGIN_MS = 1_000;
 
 export class Connection implements SocketOwner, ResponseSink, TimerOwner {
-  state: 'idle' | 'busy' | 'draining' | 'parting' | 'closed' = 'busy';
+  state: 'idle' | 'busy' | 'draining' | 'closed' = 'busy';
   transfer: Transfer | null = null;
   readonly destination: Destination;
   readonly parser: ResponseParser;
@@ -70,7 +62,9 @@ export class Connection implements SocketOwner, ResponseSink, TimerOwner {
   /** Among all idle ones. */ idleOlderOfAll: Connection | null = null;
   idleNewerOfAll: Connection | null = null;
 
-  /** Ends its rest, or its draining; made when first needed. See `rest`. */
+  /** In 'draining'. */
+  #unwanted: UnwantedRest | null = null;
+  /** Ends its rest; made when first needed. See `rest`. */
   #restTimer: TimerNode | null = null;
   #restDeadline = 0;
 
@@ -110,6 +104,10 @@ export class Connection implements SocketOwner, ResponseSink, TimerOwner {
     entry.owner = this;
   }
 
+  get isSecure(): boolean {
+    return this.#tls !== null;
+  }
+
   get peerCertificate(): X509Certificate | null {
     const der = this.#tls === null ? null : (this.#multi.io.tls as TlsIo).peer(this.#entry.socket);
     return der === null ? null : new X509Certificate(der);
@@ -132,6 +130,7 @@ export class Connection implements SocketOwner, ResponseSink, TimerOwner {
   begin(transfer: Transfer): void {
     const multi = this.#multi;
     this.state = 'busy';
+    this.#unwanted = null;
     this.transfer = transfer;
     transfer.connection = this;
     transfer.state = 'sending';
@@ -219,11 +218,6 @@ export class Connection implements SocketOwner, ResponseSink, TimerOwner {
       this.#idleEvent();
       return;
     }
-    if (this.state === 'draining') {
-      this.#receiveUnwanted();
-      return;
-    }
-    if (this.state === 'parting') this.#partingEvent();
     if (this.transfer === null) return;
     const { transfer } = this;
     // With TLS either direction may wait for the other.
@@ -257,9 +251,8 @@ export class Connection implements SocketOwner, ResponseSink, TimerOwner {
     if (this.keepAliveMs < this.#multi.cache.limits.idleMs) this.#wakeAt(this.idleSince + this.keepAliveMs);
   }
 
-  /** Its rest may have lasted too long, or its draining has (TimerOwner). */
+  /** Its rest may have lasted too long (TimerOwner). */
   onTimer(now: number): void {
-    if (this.state === 'draining' || this.state === 'parting') this.#cut();
     if (this.state !== 'idle') return;
     const deadline = this.idleSince + this.keepAliveMs;
     if (deadline > now) this.#wakeAt(deadline);
@@ -358,11 +351,11 @@ export class Connection implements SocketOwner, ResponseSink, TimerOwner {
       consumed = this.parser.execute(bytes, start, end);
     } catch (error) {
       if (this.transfer === transfer) this.#fail(this.#thrown ?? asTransferError(error));
-      else if (this.state === 'draining') this.close();
+      else this.#unwanted?.close();
       return;
     }
     if (this.transfer !== transfer) {
-      if (this.state === 'draining') this.#unwanted(bytes, consumed, end);
+      this.#unwanted?.take(bytes, consumed, end);
       return;
     }
     if (this.parser.complete) this.#stray = consumed < end || (this.#tlsState & TLS_MORE) !== 0;
@@ -387,14 +380,7 @@ export class Connection implements SocketOwner, ResponseSink, TimerOwner {
       this.#peerClosed(transfer);
       return;
     }
-    const origin = this.destination.origin.text;
-    this.#fail(
-      new TransferError(
-        'INCOMPLETE_BODY',
-        `${origin} closed the connection after ${transfer.bytesReceived} body bytes without ending TLS (close_notify), so the body, which has no announced length, may be cut short.`,
-        { phase: 'body' },
-      ),
-    );
+    this.#fail(truncatedBody(transfer));
   }
 
   #peerClosed(transfer: Transfer): void {
@@ -525,45 +511,33 @@ export class Connection implements SocketOwner, ResponseSink, TimerOwner {
     this.#cut();
   }
 
-  /** In good order where there is TLS: close_notify goes out, and the peer's is waited for. Called again, it closes at once. */
+  /** In good order where there is TLS: close_notify goes out, and the peer's is waited for, unless somebody waits for its place. */
   close(): void {
     if (this.state === 'closed') return;
-    if (!this.#mayPart()) {
+    const multi = this.#multi;
+    const { io, cache } = multi;
+    const parts = this.#tls !== null && cache.queuedCount === 0;
+    if (!parts || (io.tls as TlsIo).shutDown(this.#entry.socket) !== 0) {
       this.#cut();
       return;
     }
-    const multi = this.#multi;
-    this.state = 'parting';
-    multi.placer.parting.add(this);
-    multi.sockets.want(this.#entry, WATCH_IN);
-    if (this.#restTimer !== null) multi.timers.cancel(this.#restTimer);
-    this.#wakeAt(multi.now + PARTING_MS_MAX);
-  }
-
-  /** Not where somebody waits for its place, nor where all has been said, by either side or both. */
-  #mayPart(): boolean {
-    if (this.#tls === null || this.state === 'draining' || this.state === 'parting') return false;
-    const { io, cache } = this.#multi;
-    return cache.queuedCount === 0 && (io.tls as TlsIo).shutDown(this.#entry.socket) === 0;
-  }
-
-  /** What still comes is of no use; what counts is its end. */
-  #partingEvent(): void {
-    const count = this.#multi.io.read(this.#entry.socket);
-    if (count <= 0 && !isTransient(count)) this.#cut();
+    this.#letGo();
+    new Parting(multi, this.#entry, this.destination);
   }
 
   #cut(): void {
     if (this.state === 'closed') return;
-    if (this.state === 'draining') this.#multi.placer.draining.delete(this);
-    if (this.state === 'parting') this.#multi.placer.parting.delete(this);
+    this.#letGo();
+    this.#multi.sockets.leave(this.#entry);
+    this.#multi.placer.freeSlot(this.destination);
+  }
+
+  #letGo(): void {
     this.state = 'closed';
     this.#sender.stop();
     this.#leftover = null;
     this.#refused = null;
     if (this.#restTimer !== null) this.#multi.timers.cancel(this.#restTimer);
-    this.#multi.sockets.leave(this.#entry);
-    this.#multi.placer.freeSlot(this.destination);
   }
 
   /**
@@ -573,55 +547,24 @@ export class Connection implements SocketOwner, ResponseSink, TimerOwner {
   drain(): void {
     const { transfer, parser } = this;
     if (transfer === null || transfer.state !== 'body') return;
-    if (parser.bodyRemaining < 0 || parser.bodyRemaining > DRAIN_BYTES_MAX || !this.#canServeAgain(transfer)) return;
-    const multi = this.#multi;
+    if (!isNearItsEnd(parser) || !this.#canServeAgain(transfer)) return;
     const leftover = this.#leftover;
     this.#leftover = null;
     this.#refused = null;
     transfer.connection = null;
     this.transfer = null;
     this.state = 'draining';
-    multi.placer.draining.add(this);
-    multi.sockets.want(this.#entry, WATCH_IN);
-    if (this.#restTimer !== null) multi.timers.cancel(this.#restTimer);
-    this.#wakeAt(multi.now + DRAIN_MS_MAX);
+    this.#unwanted = new UnwantedRest(this.#multi, this, this.#entry);
     // Inside a callback of the parser's what is left of its bytes comes when it returns: see `#consume`.
-    if (leftover !== null) this.#unwanted(leftover, 0, leftover.length);
-    else if (parser.complete) this.#drained();
-  }
-
-  #receiveUnwanted(): void {
-    const { io } = this.#multi;
-    const count = io.read(this.#entry.socket);
-    if (this.#tls !== null) this.#noteTls(TLS_MORE | TLS_READ_WANTS_WRITE);
-    if (count > 0) this.#unwanted(io.readBuffer, 0, count);
-    else if (!isTransient(count)) this.close();
-    // More than was left to read away was there.
-    if (this.state === 'draining' && this.#tlsState !== 0) this.close();
-  }
-
-  #unwanted(bytes: Uint8Array, start: number, end: number): void {
-    try {
-      const consumed = this.parser.execute(bytes, start, end);
-      if (!this.parser.complete) return;
-      if (consumed === end) this.#drained();
-      else this.close();
-    } catch {
-      this.close();
-    }
-  }
-
-  #drained(): void {
-    const { placer, timers } = this.#multi;
-    placer.draining.delete(this);
-    timers.cancel(this.#restTimer as TimerNode);
-    placer.connectionFree(this);
+    if (leftover !== null) this.#unwanted.take(leftover, 0, leftover.length);
+    else if (parser.complete) this.#unwanted.finish();
   }
 
   #finish(transfer: Transfer): void {
     const multi = this.#multi;
     const reusable = this.#canServeAgain(transfer);
     this.transfer = null;
+    transfer.kept = reusable;
     if (!reusable) this.close();
     multi.complete(transfer, null);
     if (transfer.onEnd !== null) {

@@ -52,3 +52,12 @@ export function lossOf(
     { phase, errno },
   );
 }
+
+/** The peer's FIN came without its close_notify, behind a body that only the close ends. */
+export function truncatedBody({ origin, bytesReceived }: Transfer): TransferError {
+  return new TransferError(
+    'INCOMPLETE_BODY',
+    `${origin.text} closed the connection after ${bytesReceived} body bytes without ending TLS (close_notify), so the body, which has no announced length, may be cut short.`,
+    { phase: 'body' },
+  );
+}

@@ -12,16 +12,18 @@ import type { ConnectionCache } from './connection-cache.ts';
 import type { Destination } from './destination.ts';
 import { Dial } from './dial.ts';
 import type { Multi } from './multi.ts';
+import type { Parting } from './parting.ts';
 import type { SocketEntry } from './socket-table.ts';
 import { TimerNode, type TimerOwner } from './timer-queue.ts';
 import { TlsHandshake } from './tls-handshake.ts';
 import type { Transfer } from './transfer.ts';
+import type { UnwantedRest } from './unwanted-rest.ts';
 
 export class Placer implements TimerOwner {
-  /** @internal Busy with the rest of a response that nobody wants; see `Connection.drain`. */
-  readonly draining = new Set<Connection>();
-  /** @internal Waiting for the peer's close_notify; see `Connection.close`. */
-  readonly parting = new Set<Connection>();
+  /** @internal Rests of responses that nobody wants, being read away. */
+  readonly draining = new Set<UnwantedRest>();
+  /** @internal Waiting for the peer's close_notify. */
+  readonly parting = new Set<Parting>();
   /** Connections ever opened. */
   opened = 0;
   /** Transfers begun on a connection that had served others. */
@@ -188,9 +190,9 @@ export class Placer implements TimerOwner {
   /** Closes what no transfer has. */
   closeAllIdle(): void {
     for (let idle = this.#cache.oldestIdle; idle !== null; idle = this.#cache.oldestIdle) this.closeIdle(idle);
-    for (const connection of this.draining) connection.close();
+    for (const rest of this.draining) rest.close();
     // Also what was idle a moment ago: there may be no turn any more in which it could wait.
-    for (const connection of this.parting) connection.close();
+    for (const parting of this.parting) parting.close();
     this.#multi.timers.cancel(this.#idleTimer);
   }
 
@@ -235,7 +237,7 @@ export class Placer implements TimerOwner {
     transfer.startPhaseClock(this.#multi, now, transfer.timeouts.queueMs);
     this.#cache.enqueue(transfer, destination);
     // What only waits for its peer's farewell goes first (rule 68).
-    for (const connection of this.parting) connection.close();
+    for (const parting of this.parting) parting.close();
     // It must have a fresh one where its own host's limit is reached; the total's limit is seen to when the turn ends.
     const sacrifice = this.#cache.sacrificeOf(destination);
     if (sacrifice !== null) this.closeIdle(sacrifice);
