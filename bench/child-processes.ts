@@ -33,8 +33,14 @@ export interface Output {
 }
 
 /** Runs a command to its end; never rejects: what went wrong stands in the answer. */
-export function runOwned(command: string, args: readonly string[], timeoutMs: number): Promise<Output> {
-  return collectOutput(spawnOwned(command, args, { stdio: ['ignore', 'pipe', 'pipe'] }), timeoutMs);
+export function runOwned(
+  command: string,
+  args: readonly string[],
+  timeoutMs: number,
+  environment: NodeJS.ProcessEnv = {},
+): Promise<Output> {
+  const env = { ...cleanEnvironment(), ...environment };
+  return collectOutput(spawnOwned(command, args, { stdio: ['ignore', 'pipe', 'pipe'], env }), timeoutMs);
 }
 
 export function collectOutput(child: ChildProcess, timeoutMs: number): Promise<Output> {

@@ -1,11 +1,16 @@
 /**
- * The questions: what does the same small GET cost over TLS, and what does a new connection cost, with and without what an earlier
- * handshake left? Beside undici and wrk, against nginx with the certificate of the tests, which all JavaScript clients verify
- * (NODE_EXTRA_CA_CERTS) and wrk does not. As in `small-gets.ts`, only ratios within a round count.
+ * The questions: what does the same small GET cost over TLS, what does a new connection cost, with and without what an earlier
+ * handshake left, and what do bodies of 1 MiB? Beside undici, wrk and libcurl, against a server with the certificate of the
+ * tests, which all verify (NODE_EXTRA_CA_CERTS) but wrk. As in `small-gets.ts`, only ratios within a round count.
+ *
+ * wrk resumes what it can, and has no way not to. h2load keeps its connections and is no peer.
  */
 
 import { fileURLToPath } from 'node:url';
+import type { ClientKind, Load, Measurement, Window } from './clients/client.ts';
+import { measureClient } from './clients/measure-client.ts';
 import type { Environment } from './environment.ts';
+import { compileLibcurl, type LibcurlConnections, measureLibcurl } from './peers/libcurl.ts';
 import { measureWrk, probeWrk } from './peers/wrk.ts';
 import type { Target } from './server/target.ts';
 import {
@@ -26,18 +31,31 @@ import {
 } from './small-gets.ts';
 import { bold } from './text.ts';
 
-export const HTTPS_QUESTION = 'What does a small GET cost over TLS, and what a new connection?';
+export const HTTPS_QUESTION = 'What does a small GET cost over TLS, what a new connection, and what 1 MiB?';
 
 export interface HttpsCells {
   readonly keepAlive: readonly Cell[];
   readonly handshakes: readonly Cell[];
+  readonly bodies: readonly Cell[];
 }
 
 /** In flight. */
 const LEVEL = 64;
-const HANDSHAKES = 'engine, full handshakes';
-const RESUMPTIONS = 'engine, resumed';
-const UNDICI_RESUMPTIONS = 'undici request, resumed';
+const BODIES_LEVEL = 32;
+const BODY_BYTES = 1024 * 1024;
+
+const LIBCURL = 'libcurl';
+const FULL = {
+  engine: 'engine, full handshakes',
+  undici: 'undici request, full',
+  libcurl: 'libcurl, full',
+};
+const RESUMED = {
+  engine: 'engine, resumed',
+  undici: 'undici request, resumed',
+  libcurl: 'libcurl, resumed',
+  wrk: 'wrk, resumed',
+};
 /** Relative to this file once it is compiled. */
 const ROOT = fileURLToPath(new URL('../../test/tls/certificates/root.pem', import.meta.url));
 
@@ -49,31 +67,74 @@ export async function runHttps(
   say: (line: string) => void,
 ): Promise<HttpsCells | null> {
   if (target.secureUrl === '') {
-    say('Left out: the server has no TLS (Debian: apt-get install nginx-light).');
+    say('Left out: the server has no TLS.');
     return null;
   }
   process.env.NODE_EXTRA_CA_CERTS = ROOT;
-  const keepAlive: Contender[] = [
-    { name: POOL_1, measure: (load, window) => measureProcess('pool', 1, load, window) },
-    { name: ENGINE, measure: (load, window) => measureProcess('engine', 0, load, window) },
-    { name: UNDICI_REQUEST, measure: (load, window) => measureProcess('undici-request', 0, load, window) },
-  ];
-  if ((await probeWrk()) !== null) {
-    keepAlive.push({ name: WRK, measure: (load, window) => measureWrk(target, load, window, CELL_MS_MAX) });
-  }
-  const handshakes: Contender[] = [
-    { name: HANDSHAKES, measure: (load, window) => measureProcess('engine-handshakes', 0, load, window) },
-    { name: RESUMPTIONS, measure: (load, window) => measureProcess('engine-resumptions', 0, load, window) },
-    { name: UNDICI_RESUMPTIONS, measure: (load, window) => measureProcess('undici-resumptions', 0, load, window) },
-  ];
-  const level = { ...options, inFlight: [LEVEL] };
+  const { keepAlive, handshakes, bodies } = await findContenders(target, say);
+  const run = (contenders: readonly Contender[], url: string, level: number): Promise<Cell[]> =>
+    runContenders(contenders, url, { ...options, inFlight: [level] }, environment, say);
+  const { secureUrl, secureFilesUrl } = target;
+  if (secureFilesUrl === '')
+    say('Bodies are left out: the server has none over TLS (Debian: apt-get install nginx-light).');
   return {
-    keepAlive: await runContenders(keepAlive, target.secureUrl, level, environment, say),
-    handshakes: await runContenders(handshakes, target.secureUrl, level, environment, say),
+    keepAlive: await run(keepAlive, secureUrl, LEVEL),
+    handshakes: await run(handshakes, secureUrl, LEVEL),
+    bodies: secureFilesUrl === '' ? [] : await run(bodies, `${secureFilesUrl}${BODY_BYTES}`, BODIES_LEVEL),
   };
 }
 
-export function reportHttps({ keepAlive, handshakes }: HttpsCells): string {
+type Contenders = Record<keyof HttpsCells, Contender[]>;
+
+async function findContenders(target: Target, say: (line: string) => void): Promise<Contenders> {
+  const found: Contenders = {
+    keepAlive: [ours(POOL_1, 'pool', 1), ours(ENGINE, 'engine'), ours(UNDICI_REQUEST, 'undici-request')],
+    handshakes: [
+      ours(FULL.engine, 'engine-handshakes'),
+      ours(FULL.undici, 'undici-handshakes'),
+      ours(RESUMED.engine, 'engine-resumptions'),
+      ours(RESUMED.undici, 'undici-resumptions'),
+    ],
+    bodies: [bodies(POOL_1, 'pool-download', 1), bodies(UNDICI_REQUEST, 'undici-download')],
+  };
+  if ((await probeWrk()) === null) say('Peer missing: wrk (Debian: apt-get install wrk).');
+  else {
+    const wrk = (name: string, closes: boolean): Contender => ({
+      name,
+      measure: (load, window) => measureWrk(target, load, window, CELL_MS_MAX, closes),
+    });
+    found.keepAlive.push(wrk(WRK, false));
+    found.handshakes.push(wrk(RESUMED.wrk, true));
+  }
+  const compiled = await compileLibcurl();
+  if (compiled === null) say('Peer missing: libcurl (Debian: apt-get install libcurl4-openssl-dev gcc).');
+  else {
+    const libcurl = (name: string, connections: LibcurlConnections, down: readonly [number, number] | [] = []) => ({
+      name,
+      measure: (load: Load, window: Window): Promise<Measurement> =>
+        measureLibcurl(compiled, load, window, CELL_MS_MAX, down, connections),
+    });
+    found.keepAlive.push(libcurl(LIBCURL, ''));
+    found.handshakes.push(libcurl(FULL.libcurl, 'fresh'), libcurl(RESUMED.libcurl, 'resumed'));
+    found.bodies.push(libcurl(LIBCURL, '', [BODY_BYTES, 0]));
+  }
+  return found;
+}
+
+function ours(name: string, client: ClientKind, shards = 0): Contender {
+  return { name, measure: (load, window) => measureProcess(client, shards, load, window) };
+}
+
+function bodies(name: string, client: ClientKind, shards = 0): Contender {
+  return {
+    name,
+    measure: (load, window) => measureClient({ ...load, client, shards, window, bodyBytes: BODY_BYTES }, CELL_MS_MAX),
+  };
+}
+
+// ── The report ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+export function reportHttps({ keepAlive, handshakes, bodies }: HttpsCells): string {
   const bounds = [
     { what: `${ENGINE} / ${WRK}, 64`, bound: 1.1, stretch: 0.9, measured: cpuAgainst(keepAlive, ENGINE, WRK, LEVEL) },
     {
@@ -85,9 +146,10 @@ export function reportHttps({ keepAlive, handshakes }: HttpsCells): string {
   ];
   const parts = [
     `${bold('Keep-alive')}\n${reportLevel(keepAlive, LEVEL)}`,
-    `${bold('A new connection for each request')}\n${reportLevel(handshakes, LEVEL)}`,
+    `${bold('A new connection for each request: requests are handshakes')}\n${reportLevel(handshakes, LEVEL)}`,
+    bodies.length === 0 ? '' : `${bold('Bodies of 1 MiB')}\n${reportLevel(bodies, BODIES_LEVEL)}`,
     reportBoundTable(bounds),
-    reportFailures([...keepAlive, ...handshakes]),
+    reportFailures([...keepAlive, ...handshakes, ...bodies]),
   ];
   return parts.filter((part) => part !== '').join('\n\n');
 }

@@ -23,8 +23,10 @@ async function runOrder(meter: Meter): Promise<void> {
       });
     case 'engine-resumptions':
       return (await import('./engine.ts')).loadEngine(order, meter, { forbidReuse: true });
+    case 'undici-handshakes':
+      return (await import('./undici.ts')).loadUndiciRequest(order, meter, 0);
     case 'undici-resumptions':
-      return (await import('./undici.ts')).loadUndiciRequest(order, meter, true);
+      return (await import('./undici.ts')).loadUndiciRequest(order, meter, 100);
     case 'undici-request':
       return (await import('./undici.ts')).loadUndiciRequest(order, meter);
     case 'undici-fetch':

@@ -29,7 +29,7 @@ export interface Order extends Load {
 export type ClientKind = 'pool' | 'engine' | HandshakeClientKind | 'undici-request' | 'undici-fetch' | BodyClientKind;
 
 /** A new connection for each request, with or without what an earlier handshake left. */
-export type HandshakeClientKind = 'engine-handshakes' | 'engine-resumptions' | 'undici-resumptions';
+export type HandshakeClientKind = `${'engine' | 'undici'}-${'handshakes' | 'resumptions'}`;
 
 /** Bodies one way: received whole, sent whole, or sent as they come, in pieces. */
 export type BodyClientKind = `${'pool' | 'undici'}-${'download' | 'upload' | 'upload-in-pieces'}`;

@@ -4,10 +4,12 @@ import { Agent, fetch, request } from 'undici';
 import { EXPECTED_BODY, type Load } from './client.ts';
 import { failureCode, type Meter } from './meter.ts';
 
-/** `reset`: a new connection for each request. */
-export function loadUndiciRequest(load: Load, meter: Meter, reset = false): void {
+/** `sessions`: a new connection for each request, with so many sessions kept; null: connections are kept. */
+export function loadUndiciRequest(load: Load, meter: Meter, sessions: number | null = null): void {
   const { url, inFlight } = load;
-  const dispatcher = agentFor(inFlight);
+  const reset = sessions !== null;
+  const connect = reset ? { connect: { maxCachedSessions: sessions } } : {};
+  const dispatcher = new Agent({ connections: inFlight, pipelining: 1, ...connect });
 
   async function lane(): Promise<void> {
     while (meter.running) {
@@ -27,7 +29,7 @@ export function loadUndiciRequest(load: Load, meter: Meter, reset = false): void
 
 export function loadUndiciFetch(load: Load, meter: Meter): void {
   const { url, inFlight } = load;
-  const dispatcher = agentFor(inFlight);
+  const dispatcher = new Agent({ connections: inFlight, pipelining: 1 });
 
   async function lane(): Promise<void> {
     while (meter.running) {
@@ -43,8 +45,4 @@ export function loadUndiciFetch(load: Load, meter: Meter): void {
   }
 
   for (let index = 0; index < inFlight; index++) void lane();
-}
-
-function agentFor(inFlight: number): Agent {
-  return new Agent({ connections: inFlight, pipelining: 1 });
 }

@@ -5,6 +5,10 @@
  *   libcurl URL IN_FLIGHT WARM_MS MEASURE_MS PHASE_MS_MAX [DOWN_BYTES [UP_BYTES]]
  *
  * With DOWN_BYTES bodies are of that length, and counted; with UP_BYTES each request is a POST of that many bytes.
+ *
+ * The certificate authority is in the file that NODE_EXTRA_CA_CERTS names, as for clients in JavaScript. LIBCURL_CONNECTIONS says
+ * "fresh" for a new connection for each request with a full handshake, "resumed" for one with what the last of its lane left.
+ *
  *   cc -O2 -o libcurl libcurl.c $(curl-config --cflags --libs)
  */
 
@@ -36,6 +40,8 @@ static long down_bytes = -1; /* -1: the body is `expected_body` */
 static long up_bytes;
 static char *upload;
 static struct curl_slist *upload_headers;
+static const char *authority;
+static int fresh, resumed;
 
 static int epoll_fd;
 static double timer_due_ms = -1; /* -1: not set */
@@ -103,6 +109,9 @@ static void create(struct request *request, const char *url) {
   curl_easy_setopt(request->easy, CURLOPT_PRIVATE, request);
   curl_easy_setopt(request->easy, CURLOPT_NOPROXY, "*");
   curl_easy_setopt(request->easy, CURLOPT_NOSIGNAL, 1L);
+  if (authority) curl_easy_setopt(request->easy, CURLOPT_CAINFO, authority);
+  if (fresh || resumed) curl_easy_setopt(request->easy, CURLOPT_FORBID_REUSE, 1L);
+  if (fresh) curl_easy_setopt(request->easy, CURLOPT_SSL_SESSIONID_CACHE, 0L);
   if (up_bytes > 0) {
     curl_easy_setopt(request->easy, CURLOPT_POSTFIELDS, upload);
     curl_easy_setopt(request->easy, CURLOPT_POSTFIELDSIZE, up_bytes);
@@ -171,6 +180,11 @@ int main(int count, char **arguments) {
   if (count > 7) up_bytes = atol(arguments[7]);
   upload = calloc((size_t)up_bytes + 1, 1);
   upload_headers = curl_slist_append(NULL, "Expect:"); /* the server would answer nothing to it */
+
+  const char *connections = getenv("LIBCURL_CONNECTIONS");
+  fresh = connections && strcmp(connections, "fresh") == 0;
+  resumed = connections && strcmp(connections, "resumed") == 0;
+  authority = getenv("NODE_EXTRA_CA_CERTS");
 
   epoll_fd = epoll_create1(EPOLL_CLOEXEC);
   curl_global_init(CURL_GLOBAL_ALL);

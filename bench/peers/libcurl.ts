@@ -31,15 +31,21 @@ export async function compileLibcurl(): Promise<CompiledLibcurl | null> {
   return null;
 }
 
+/** A new connection for each request, without or with what an earlier handshake left; '': connections are kept. */
+export type LibcurlConnections = '' | 'fresh' | 'resumed';
+
 export async function measureLibcurl(
   libcurl: CompiledLibcurl,
   load: Load,
   window: Window,
   timeoutMs: number,
   bodies: readonly [downBytes: number, upBytes: number] | [] = [],
+  connections: LibcurlConnections = '',
 ): Promise<Measurement> {
   const args = [load.url, load.inFlight, window.warmMs, window.measureMs, window.phaseMsMax, ...bodies].map(String);
-  const { code, stdout, stderr, timedOut } = await runOwned(libcurl.program, args, timeoutMs);
+  const { code, stdout, stderr, timedOut } = await runOwned(libcurl.program, args, timeoutMs, {
+    LIBCURL_CONNECTIONS: connections,
+  });
   if (code === 0) return JSON.parse(stdout) as Measurement;
   throw new Error(timedOut ? `did not end within ${timeoutMs} ms` : stderr.trim() || `exit code ${code}`);
 }

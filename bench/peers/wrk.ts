@@ -19,7 +19,14 @@ export function probeWrk(): Promise<string | null> {
   return probe('wrk', ['-v']);
 }
 
-export async function measureWrk(target: Target, load: Load, window: Window, timeoutMs: number): Promise<Measurement> {
+/** `closes`: a new connection for each request. */
+export async function measureWrk(
+  target: Target,
+  load: Load,
+  window: Window,
+  timeoutMs: number,
+  closes = false,
+): Promise<Measurement> {
   const args = [
     '-t1',
     `-c${load.inFlight}`,
@@ -27,6 +34,7 @@ export async function measureWrk(target: Target, load: Load, window: Window, tim
     '--timeout',
     '30s',
     '--latency',
+    ...(closes ? ['-H', 'Connection: close'] : []),
     load.url,
   ];
   const child = spawnOwned('wrk', args, { stdio: ['ignore', 'pipe', 'pipe'] });

@@ -93,6 +93,7 @@ async function start(): Promise<Target> {
     url: `${origin}/hello`,
     secureUrl: `https://127.0.0.1:${securePort}/hello`,
     filesUrl: `${origin}/files/`,
+    secureFilesUrl: `https://127.0.0.1:${securePort}/files/`,
     requestCount: async () => requestCountIn(await get(`${origin}/status`)),
     stop,
   };
@@ -125,6 +126,7 @@ http {
     listen 127.0.0.1:${securePort} ssl backlog=4096 reuseport;
     ssl_certificate ${CERTIFICATE};
     ssl_certificate_key ${CERTIFICATE};
+    ssl_protocols TLSv1.2 TLSv1.3;
     ssl_session_cache shared:sessions:10m;
     location = /hello { default_type text/plain; return 200 "${HELLO.replace('\n', '\\n')}"; }
     location = /status { stub_status; }

@@ -4,10 +4,14 @@
  */
 
 import cluster, { type Worker } from 'node:cluster';
+import { readFileSync } from 'node:fs';
 import net from 'node:net';
+import tls from 'node:tls';
 import type { Report } from './node-server.ts';
 
 const PROCESSES = 2;
+/** Relative to this file once it is compiled. */
+const CERTIFICATE = new URL('../../../test/tls/certificates/good.pem', import.meta.url);
 const BODY = 'hello, world\n';
 const RESPONSE = Buffer.from(
   `HTTP/1.1 200 OK\r\nServer: bench\r\nContent-Type: text/plain\r\nContent-Length: ${BODY.length}\r\n\r\n${BODY}`,
@@ -22,11 +26,14 @@ if (cluster.isPrimary) runPrimary();
 else runServer();
 
 function runPrimary(): void {
-  let listening = 0;
+  /** Of each process two: first the plain port, then that of TLS. */
+  const ports: number[] = [];
   const workers = Array.from({ length: PROCESSES }, () => cluster.fork());
   cluster.on('listening', (_worker, address) => {
-    listening++;
-    if (listening === PROCESSES) report({ listening: address.port });
+    ports.push(address.port);
+    if (ports.length < 2 * PROCESSES) return;
+    const [listening, secure] = [...new Set(ports)];
+    report({ listening: listening as number, secure: secure as number });
   });
   process.on('message', async () => {
     const counts = await Promise.all(workers.map(countOf));
@@ -52,7 +59,7 @@ function runServer(): void {
   let requests = 0;
   process.on('message', () => process.send?.(requests));
   process.on('disconnect', () => process.exit(0));
-  const server = net.createServer({ noDelay: true }, (socket) => {
+  const serve = (socket: net.Socket): void => {
     let matched = 0;
     socket.on('data', (bytes) => {
       let due = 0;
@@ -73,8 +80,11 @@ function runServer(): void {
       if (due > 0) socket.write(due === 1 ? RESPONSE : BURST.subarray(0, due * RESPONSE.length));
     });
     socket.on('error', () => socket.destroy());
-  });
-  server.listen({ port: 0, host: '127.0.0.1', backlog: 4096 });
+  };
+  const place = { port: 0, host: '127.0.0.1', backlog: 4096 };
+  const pem = readFileSync(CERTIFICATE, 'latin1');
+  const secure = tls.createServer({ cert: pem, key: pem, noDelay: true }, serve);
+  net.createServer({ noDelay: true }, serve).listen(place, () => secure.listen(place));
 }
 
 /** True when the only empty line in `bytes` is at their end. */

@@ -9,17 +9,18 @@ import type { Target } from './target.ts';
 const ENTRY = fileURLToPath(new URL('./node-server-process.js', import.meta.url));
 
 /** What the processes say to us, in order: where they listen, then an answer to each `count`. */
-export type Report = { readonly listening: number } | { readonly requests: number };
+export type Report = { readonly listening: number; readonly secure: number } | { readonly requests: number };
 
 export async function startNodeServer(): Promise<Target> {
   // `detached`: Ctrl-C in a terminal must reach us alone. The processes end when our end of the channel closes.
   const child = fork(ENTRY, [], { env: cleanEnvironment(), detached: true, execArgv: [] });
-  const port = (await answerOf(child)) as { listening: number };
+  const port = (await answerOf(child)) as { listening: number; secure: number };
   return {
     name: `node ${process.version} raw sockets, 2 processes`,
     url: `http://127.0.0.1:${port.listening}/hello`,
-    secureUrl: '',
+    secureUrl: `https://127.0.0.1:${port.secure}/hello`,
     filesUrl: '',
+    secureFilesUrl: '',
     requestCount: async () => {
       child.send('count');
       return ((await answerOf(child)) as { requests: number }).requests;

@@ -21,6 +21,8 @@ export interface Target {
   readonly secureUrl: string;
   /** Answers as many bytes as the number says that is put behind it; '': it cannot. */
   readonly filesUrl: string;
+  /** The same over TLS. */
+  readonly secureFilesUrl: string;
   /** Requests answered so far, by the server's own count. */
   requestCount(): Promise<number>;
   stop(): Promise<void>;
