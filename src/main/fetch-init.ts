@@ -5,11 +5,14 @@ import type { HeadersGiven } from '../protocol/http1/header-pairs.ts';
 import { describe, type Timeouts } from '../protocol/options.ts';
 import type { PaceOptions } from '../protocol/pace-options.ts';
 import { FLAG_NAMES, OWN_ROUTE_NAMES, type OwnRoute } from '../protocol/port/request-extras.ts';
+import { BODY_OPTION_NAMES, type BodyOptions } from './body-options.ts';
+import { BROWSER_NAMES, type BrowserMembers } from './browser-members.ts';
 import type { FetchBody } from './fetch-body.ts';
+import type { ReferrerPolicyName } from './referrer.ts';
 
 export type FetchHeaders = HeadersGiven;
 
-export interface FetchInit {
+export interface FetchInit extends BodyOptions, BrowserMembers {
   /** Default `GET`; normalised as Fetch §4.1 says. CONNECT, TRACE and TRACK are refused. */
   method?: string | undefined;
   /** A record, pairs, or a Headers object of any class. */
@@ -24,6 +27,12 @@ export interface FetchInit {
   timeouts?: Partial<Timeouts> | undefined;
   /** Redirects are not followed yet: `'manual'` is the default, the others reject. */
   redirect?: 'manual' | 'follow' | 'error' | undefined;
+  /** What the body must hash to (Subresource Integrity): `'sha256-…'`, `sha384` or `sha512`, several with blanks between; of the strongest that is named one must fit. The response is given when its whole body was read and fits; else it rejects with BAD_RESPONSE. */
+  integrity?: string | undefined;
+  /** The URL of what asks, sent as Referer as far as `referrerPolicy` lets it. Default: none is sent. A `referer` header goes before it. */
+  referrer?: string | URL | undefined;
+  /** How much of `referrer` is sent where (Referrer Policy §3). Default `'strict-origin-when-cross-origin'`. */
+  referrerPolicy?: ReferrerPolicyName | undefined;
   /** How fast it may and must be. Default: the pool's. */
   pace?: PaceOptions | undefined;
   /** Never on a connection that served others (CURLOPT_FRESH_CONNECT). Default: true where `connections.reuse` of the pool is false. */
@@ -38,20 +47,8 @@ export interface FetchInit {
   connectTo?: OwnRoute['connectTo'] | undefined;
 }
 
-/** Init members of WHATWG fetch that are about browsers and mean nothing here: they are accepted and have no effect. */
-const WITHOUT_EFFECT = [
-  'cache',
-  'credentials',
-  'integrity',
-  'keepalive',
-  'mode',
-  'priority',
-  'referrer',
-  'referrerPolicy',
-  'window',
-];
-
-const BUILT = [
+/** Every other member is refused. */
+export const INIT_NAMES: readonly string[] = [
   'method',
   'headers',
   'body',
@@ -61,11 +58,13 @@ const BUILT = [
   'duplex',
   'pace',
   ...FLAG_NAMES,
+  ...BODY_OPTION_NAMES,
   ...OWN_ROUTE_NAMES,
+  'integrity',
+  'referrer',
+  'referrerPolicy',
+  ...BROWSER_NAMES,
 ];
-
-/** Every other member is refused. */
-export const INIT_NAMES: readonly string[] = [...BUILT, ...WITHOUT_EFFECT];
 
 export function checkString(option: string, value: unknown): string {
   if (typeof value === 'string') return value;

@@ -15,16 +15,20 @@ import {
 import { checkRecord, completeTimeouts, type Timeouts } from '../protocol/options.ts';
 import { resolvePace } from '../protocol/pace-options.ts';
 import { encodeExtras, type OwnRoute, resolveExtras, withOwnRoute, withPace } from '../protocol/port/request-extras.ts';
+import { askForCodings, withBodyOptions } from './body-options.ts';
+import { cacheFields, checkBrowserMembers } from './browser-members.ts';
 import { type BodyPieces, type ReadyBody, readyBody } from './fetch-body.ts';
 import { checkRedirect, checkSignal, checkString, type FetchInit, INIT_NAMES } from './fetch-init.ts';
 import { type FetchTarget, FetchTargets } from './fetch-target.ts';
+import { type Integrity, parseIntegrity } from './integrity.ts';
+import { type Referrer, refererOf, resolveReferrer } from './referrer.ts';
 import { isRequestLike, mergeRequest } from './request-like.ts';
 
 /** A request ready to be sent. */
 export interface FetchRequest {
   readonly target: FetchTarget;
   readonly method: string;
-  /** The fields that `head` has of the caller's and of the body's, for who sends it anew to another target. */
+  /** The fields that `head` has of the caller's and of the body's, for who sends it anew to another target; without the Referer that `referrer` makes. */
   readonly headers: readonly HeaderPair[];
   readonly head: string;
   /** The whole body, or its pieces. */
@@ -36,14 +40,23 @@ export interface FetchRequest {
   readonly extras: string;
   /** As asked; null: its method says. */
   readonly idempotent: boolean | null;
+  /** Whether what the pool knows of the user may be sent: cookies, auth. */
+  readonly credentials: 'omit' | 'same-origin' | 'include';
+  /** null: no Referer but one among `headers`. */
+  readonly referrer: Referrer | null;
+  /** What the body of the response must be; null: anything. */
+  readonly integrity: Integrity | null;
 }
 
 export class FetchRequests {
   readonly #timeouts: Readonly<Timeouts>;
+  readonly #decompress: boolean;
   readonly #targets = new FetchTargets();
 
-  constructor(timeouts: Readonly<Timeouts>) {
+  /** What a request gets that says nothing else. */
+  constructor(timeouts: Readonly<Timeouts>, decompress = true) {
     this.#timeouts = timeouts;
+    this.#decompress = decompress;
   }
 
   /** Throws TransferError INVALID_ARGUMENT that names the option. */
@@ -51,7 +64,7 @@ export class FetchRequests {
     if (isRequestLike(input)) return this.#withInit(this.#targets.of(input.url), mergeRequest(input, init));
     const target = this.#targets.of(input);
     if (init !== undefined && init !== null) return this.#withInit(target, init);
-    target.plainGet ??= plainGet(target);
+    target.plainGet ??= plainGet(target, this.#decompress);
     return target.plainGet;
   }
 
@@ -62,50 +75,80 @@ export class FetchRequests {
     checkRedirect(given.redirect);
     const headers = headerPairs(given.headers);
     const timeouts = completeTimeouts(given.timeouts, this.#timeouts);
+    checkBrowserMembers(given);
+    const referrer = resolveReferrer(given.referrer, given.referrerPolicy);
+    const integrity = parseIntegrity(given.integrity);
     const { content, contentType } = readyBody(given.body, method, given.duplex, declaredBytes(headers));
     if (contentType !== '' && !hasHeader(headers, 'content-type')) headers.push(['content-type', contentType]);
+    for (const field of cacheFields(given.cache)) if (!hasHeader(headers, field[0])) headers.push(field);
+    askForCodings(headers, given.decompress ?? this.#decompress);
     return {
       target,
       method,
       headers,
-      head: headOf(target, method, headers, content),
+      head: headOf(target, method, headers, content, referrer),
       body: content,
       signal,
       timeouts: timeouts === this.#timeouts ? null : timeouts,
       extras: encodeExtras(
-        withPace(withOwnRoute(resolveExtras(given), ownRouteOf(given)), resolvePace('pace', given.pace)),
+        withBodyOptions(
+          withPace(withOwnRoute(resolveExtras(given), ownRouteOf(given)), resolvePace('pace', given.pace)),
+          given,
+          this.#decompress,
+        ),
       ),
       idempotent: given.idempotent ?? null,
+      credentials: given.credentials ?? 'same-origin',
+      referrer,
+      integrity,
     };
   }
 }
 
-/** Request line and fields as the wire has them. Throws TransferError INVALID_ARGUMENT. */
+/** Request line and fields as the wire has them, for this target: `referrer` says what it may be told. Throws TransferError INVALID_ARGUMENT. */
 export function headOf(
   target: FetchTarget,
   method: string,
   headers: readonly HeaderPair[],
   content: ReadyBody['content'],
+  referrer: Referrer | null,
 ): string {
-  const { path, hostField } = target;
-  return composeRequestHead({ method, target: path, host: hostField, headers, bodyBytes: announcedBytes(content) });
+  return composeRequestHead({
+    method,
+    target: target.path,
+    host: target.hostField,
+    headers: referrer === null ? headers : withReferer(headers, referrer, target),
+    bodyBytes: announcedBytes(content),
+  });
+}
+
+/** With the Referer that the policy allows, unless they have one. */
+function withReferer(headers: readonly HeaderPair[], referrer: Referrer, { url }: FetchTarget): readonly HeaderPair[] {
+  if (hasHeader(headers, 'referer')) return headers;
+  const value = refererOf(referrer, url);
+  return value === null ? headers : [...headers, ['referer', value]];
 }
 
 export function hasHeader(headers: readonly HeaderPair[], wanted: string): boolean {
   return headers.some(([name]) => name.toLowerCase() === wanted);
 }
 
-function plainGet(target: FetchTarget): FetchRequest {
+function plainGet(target: FetchTarget, decompress: boolean): FetchRequest {
+  const headers: HeaderPair[] = [];
+  askForCodings(headers, decompress);
   return {
     target,
     method: 'GET',
-    headers: [],
-    head: headOf(target, 'GET', [], null),
+    headers,
+    head: headOf(target, 'GET', headers, null, null),
     body: null,
     signal: null,
     timeouts: null,
     extras: '',
     idempotent: null,
+    credentials: 'same-origin',
+    referrer: null,
+    integrity: null,
   };
 }
 

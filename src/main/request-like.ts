@@ -4,9 +4,9 @@
  */
 
 import { invalidArgument } from '../protocol/errors.ts';
-import { describe } from '../protocol/options.ts';
+import { checkRecord } from '../protocol/options.ts';
 import type { FetchBody } from './fetch-body.ts';
-import type { FetchInit } from './fetch-init.ts';
+import { INIT_NAMES } from './fetch-init.ts';
 
 export interface RequestLike {
   readonly url: string;
@@ -30,22 +30,32 @@ export function isRequestLike(input: unknown): input is RequestLike {
   );
 }
 
+/** Members of a Request that are texts and that an init has too. Those of other packages lack some, and `mode` is about pages. */
+const TEXT_MEMBERS = ['cache', 'credentials', 'integrity', 'referrer', 'referrerPolicy'] as const;
+
 /** What the request says, as an init; what `init` says goes before it (Fetch §5.4). Throws TransferError INVALID_ARGUMENT. */
 export function mergeRequest(request: RequestLike, init: unknown): object {
-  if (init !== undefined && typeof init !== 'object') {
-    throw invalidArgument('init', `init must be an object, not ${describe(init)}.`);
-  }
-  const given = (init ?? {}) as FetchInit;
-  const merged: FetchInit = { method: request.method, headers: request.headers };
+  const given = checkRecord('init', init ?? {}, INIT_NAMES) as Record<string, unknown>;
+  const merged: Record<string, unknown> = { method: request.method, headers: request.headers };
   if (request.signal) merged.signal = request.signal;
   if (request.redirect === 'error') merged.redirect = 'error';
-  if (given.body === undefined && request.body) {
+  for (const name of TEXT_MEMBERS) {
+    const value = (request as unknown as Record<string, unknown>)[name];
+    if (typeof value === 'string' && value !== '') merged[name] = value;
+  }
+  // A body that is null is none: then it is the request's (Fetch §5.4 step 39).
+  const hasOwnBody = given.body !== undefined && given.body !== null;
+  if (!hasOwnBody && request.body) {
     if (request.bodyUsed)
       throw invalidArgument('input', "The Request's body was used already; clone the Request before.");
     merged.body = request.body as FetchBody;
     // Saying so is a duty of who makes a stream, and that was done when the Request was made.
     merged.duplex = 'half';
   }
-  // A member that is undefined is not there (WebIDL): it does not hide what the request says.
-  return { ...merged, ...Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined)) };
+  for (const name of INIT_NAMES) {
+    const value = given[name];
+    // A member that is undefined is not there (WebIDL): it does not hide what the request says.
+    if (value !== undefined && (name !== 'body' || hasOwnBody)) merged[name] = value;
+  }
+  return merged;
 }
