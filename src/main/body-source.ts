@@ -5,7 +5,7 @@
  */
 
 import { UNCOUNTED_BODY_BYTES, WINDOW_BYTES_MIN } from '../protocol/port/frames.ts';
-import { WholeBody } from './whole-body.ts';
+import { WholeBody } from '../protocol/port/whole-body.ts';
 
 /** Credit goes back in steps of this size: one small frame per quarter of the initial credit. */
 const CREDIT_STEP_BYTES = 256 * 1024;

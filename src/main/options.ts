@@ -19,6 +19,7 @@ import { type PaceLimits, type PaceOptions, resolvePace } from '../protocol/pace
 import { type IpFamily, type RouteOptions, resolveRouteOptions } from '../protocol/route-options.ts';
 import { checkStaticAddresses, type StaticAddressesGiven } from '../protocol/static-addresses.ts';
 import type { TlsOptions } from '../protocol/tls-options.ts';
+import { checkDecompress } from './body-options.ts';
 
 /** Where a request's connections live; see placement.ts. A function answers the key that is hashed instead of the origin; `connections.perOrigin` then holds for each key of an origin. */
 export type PlacementOption = 'origin' | 'spread' | ((url: URL) => string);
@@ -66,8 +67,8 @@ export interface PoolOptions {
   localAddress?: string | readonly string[];
   /** Of all `https:` requests. Default: Node's root certificates, TLS 1.2 and 1.3. */
   tls?: Omit<TlsOptions, 'checkServerIdentity'>;
-  /** Content codings are not decoded yet, and none is asked for: `false` is what happens. */
-  decompress?: false;
+  /** Ask for content codings and take them off (CURLOPT_ACCEPT_ENCODING), see docs/content-coding.md. Default true. */
+  decompress?: boolean;
   /** Redirects are not followed yet: `'manual'` is what happens. */
   redirect?: 'manual';
 }
@@ -86,6 +87,7 @@ export interface ResolvedPoolOptions {
   /** Of every request that says nothing else. */
   readonly route: RouteOptions;
   readonly replayOnShardLost: boolean;
+  readonly decompress: boolean;
 }
 
 /** More threads than this are a slip: each takes some 10 MiB and a core. */
@@ -135,7 +137,6 @@ type NameOptions = Pick<ResolvedPoolOptions, 'lookupTtlMs' | 'lookup' | 'resolve
 export function resolvePoolOptions(options: unknown = {}): ResolvedPoolOptions {
   const given = checkRecord('options', options, [...BUILT, ...Object.keys(NOT_BUILT)]) as PoolOptions;
   refuseUnbuilt(given, NOT_BUILT, '');
-  refuseOther('decompress', given.decompress, false, 'decoding of response bodies is not built yet');
   refuseOther('redirect', given.redirect, 'manual', 'following redirects is not built yet');
   const connections = resolveConnections(given.connections);
   const shards = resolveShards(given.shards, connections, given.connections?.total === undefined);
@@ -150,6 +151,7 @@ export function resolvePoolOptions(options: unknown = {}): ResolvedPoolOptions {
     pace: resolvePace('pace', given.pace),
     ...resolveNames(given),
     replayOnShardLost: resolveReplay(given.retry),
+    decompress: checkDecompress(given.decompress),
   };
 }
 

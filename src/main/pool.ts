@@ -66,7 +66,7 @@ export class Pool {
   constructor(options: PoolOptions = {}) {
     this.#options = resolvePoolOptions(options);
     const { shards, connections, placement, timeouts } = this.#options;
-    this.#requests = new FetchRequests(timeouts);
+    this.#requests = new FetchRequests(timeouts, this.#options.decompress);
     this.#threads = shards === 0 ? null : new ShardThreads(shards);
     const launch = this.#launcher();
     const count = Math.max(shards, 1);
@@ -258,7 +258,7 @@ export class Pool {
   }
 
   #configOf(shard: number, count: number): ShardConfig {
-    const { connections, timeouts, limits, lookupTtlMs, pace, resolve, route } = this.#options;
+    const { connections, decompress, timeouts, limits, lookupTtlMs, pace, resolve, route } = this.#options;
     return {
       shard,
       shards: count,
@@ -266,7 +266,7 @@ export class Pool {
       queueLength: equalShare(connections.queueLength, count, shard),
       unreadBytes: Math.ceil(connections.unreadBytes / count),
       idleMs: connections.idleMs,
-      extras: usualExtras(connections.reuse, pace),
+      extras: usualExtras(connections.reuse, pace, decompress),
       lookupTtlMs,
       resolve,
       route,
@@ -294,9 +294,9 @@ function poolClosed(reason: unknown): TransferError {
 }
 
 /** What each request gets that does not say otherwise. */
-function usualExtras(reuse: boolean, pace: PaceLimits | null): RequestExtras | null {
-  if (reuse && pace === null) return null;
+function usualExtras(reuse: boolean, pace: PaceLimits | null, decompress: boolean): RequestExtras | null {
+  if (reuse && pace === null && decompress) return null;
   // Both: a request that says forbidReuse: false leaves a used connection behind, which the next must not take.
   const once = reuse ? {} : { freshConnect: true, forbidReuse: true };
-  return { ...once, ...(pace === null ? {} : { pace }) };
+  return { ...once, ...(pace === null ? {} : { pace }), ...(decompress ? {} : { decompress }) };
 }

@@ -29,11 +29,11 @@ export interface Limits {
   trailerBytes: number;
   /** Chunk extensions of one body, all together. Default 16,384 (as hyper; CVE-2023-39326). */
   chunkExtensionBytes: number;
-  /** Content codings stacked on one body. Default 5 (as curl; CVE-2022-32206). Acts once bodies are decoded. */
+  /** Content codings stacked on one body. Default 5 (as curl; CVE-2022-32206). Acts on bodies that would be decoded. */
   codings: number;
   /** Body bytes as they arrive. Default 0: no limit. */
   bodyBytes: number;
-  /** Body bytes after decoding. Default 0: no limit. Acts once bodies are decoded. */
+  /** Bytes of a body after its content coding was taken off; one without is `bodyBytes`' alone. Default 0: no limit. */
   decodedBytes: number;
 }
 

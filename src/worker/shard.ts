@@ -183,7 +183,7 @@ export class Shard {
       transfer.id = frame.id;
       transfer.startMs = frame.startMs;
       transfer.hostConnections = frame.originShare;
-      this.#forwarder.attach(transfer);
+      this.#forwarder.attach(transfer, frame.extras);
       this.#transfers.set(frame.id, transfer);
       this.#multi.add(transfer);
     } catch (error) {
@@ -270,6 +270,7 @@ export class Shard {
       this.#refuse(transfer.id, transfer.error);
     }
     this.#sessions?.send(this.#link.writer);
+    this.#forwarder.endTurn();
     this.#link.flush();
     this.#loopMs += this.#driver.elapsedMs;
   }

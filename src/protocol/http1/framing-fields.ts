@@ -1,5 +1,6 @@
 /**
- * The four fields of a response that decide where its body ends and whether its connection lives on, read from bytes.
+ * The four fields of a response that decide where its body ends and whether its connection lives on, read from bytes; and the one
+ * that says how its body is coded, which is only found here.
  *
  * Names are recognised and values are read here, without making strings. What the values mean together (a length *and* a
  * transfer coding, a response without a body, …) is decided in `response-parser.ts`.
@@ -17,6 +18,7 @@ export const CONTENT_LENGTH = 1;
 export const TRANSFER_ENCODING = 2;
 export const CONNECTION = 3;
 export const KEEP_ALIVE = 4;
+export const CONTENT_ENCODING = 5;
 
 /** Answers of readContentLength below zero. */
 export const LENGTH_MALFORMED = -1;
@@ -32,6 +34,7 @@ const KEEP_ALIVE_S_MAX = 2_592_000;
 const NAME_CONTENT_LENGTH = ascii('content-length');
 const NAME_TRANSFER_ENCODING = ascii('transfer-encoding');
 const NAME_CONNECTION = ascii('connection');
+const NAME_CONTENT_ENCODING = ascii('content-encoding');
 const WORD_KEEP_ALIVE = ascii('keep-alive');
 const WORD_CLOSE = ascii('close');
 const WORD_CHUNKED = ascii('chunked');
@@ -52,7 +55,7 @@ function begins(bytes: Uint8Array, start: number, word: Uint8Array): boolean {
   return true;
 }
 
-/** Which of the four fields the name bytes[start, end) is, or NOT_FRAMING. */
+/** Which of the five fields the name bytes[start, end) is, or NOT_FRAMING. */
 export function framingField(bytes: Uint8Array, start: number, end: number): number {
   switch (end - start) {
     case 10:
@@ -60,6 +63,8 @@ export function framingField(bytes: Uint8Array, start: number, end: number): num
       return begins(bytes, start, WORD_KEEP_ALIVE) ? KEEP_ALIVE : NOT_FRAMING;
     case 14:
       return begins(bytes, start, NAME_CONTENT_LENGTH) ? CONTENT_LENGTH : NOT_FRAMING;
+    case 16:
+      return begins(bytes, start, NAME_CONTENT_ENCODING) ? CONTENT_ENCODING : NOT_FRAMING;
     case 17:
       return begins(bytes, start, NAME_TRANSFER_ENCODING) ? TRANSFER_ENCODING : NOT_FRAMING;
     default:

@@ -36,6 +36,7 @@ import { EXTENSION_END, EXTENSION_REFUSED, extensionStart, nextExtensionState } 
 import { excerptBytes } from './excerpt.ts';
 import {
   CONNECTION,
+  CONTENT_ENCODING,
   CONTENT_LENGTH,
   framingField,
   isChunked,
@@ -162,6 +163,8 @@ export class ResponseParser {
   keepAlive = false;
   /** Of `Keep-Alive: timeout=N`, or -1. */
   keepAliveTimeoutS = -1;
+  /** What its Content-Encoding says, of several field lines as one list; '': there is none. Decoding is not the parser's. */
+  contentCoding = '';
   /** Any byte of this response was seen. */
   begun = false;
   complete = false;
@@ -217,6 +220,7 @@ export class ResponseParser {
     this.bodyRemaining = 0;
     this.keepAlive = false;
     this.keepAliveTimeoutS = -1;
+    this.contentCoding = '';
     this.begun = false;
     this.complete = false;
     this.#sink = sink;
@@ -572,6 +576,11 @@ export class ResponseParser {
         const toldS = readKeepAliveTimeout(bytes, start, end);
         if (toldS >= 0 && (this.keepAliveTimeoutS < 0 || toldS < this.keepAliveTimeoutS))
           this.keepAliveTimeoutS = toldS;
+        break;
+      }
+      case CONTENT_ENCODING: {
+        const value = latin1(bytes, start, end);
+        this.contentCoding = this.contentCoding === '' ? value : `${this.contentCoding},${value}`;
         break;
       }
     }

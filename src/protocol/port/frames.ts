@@ -18,7 +18,8 @@
  *   CREDIT   (main -> shard)  3 body bytes that the main thread has handed on
  *   CREDIT   (shard -> main)  3 request body bytes that were written
  *   HEAD     (shard -> main)  3 status  4 info bytes  5 head bytes  6 body bytes    then info, head, body as bytes
- *   COMPLETE (shard -> main)  as HEAD: the response was complete when its turn ended, and had no trailers
+ *                             with FLAG_ATTACHED, 6 is the attachment that is the body, and no body follows
+ *   COMPLETE (shard -> main)  as HEAD: the response was complete when it left, and had no trailers
  *   BODY     (shard -> main)  3 body bytes  4 attachment, or -1    then the body, unless attached
  *   END      (shard -> main)  3 endUs  4 trailer bytes    then the trailers as bytes
  *   ERROR    (shard -> main)  3 bytes    then the error as JSON in UTF-8 (see error-encoding.ts)
@@ -63,6 +64,9 @@ export const FLAG_HTTP_1_0 = 2;
 export const FLAG_SINGLE = 1;
 /** HEAD, COMPLETE: the connection has TLS. */
 export const FLAG_SECURE = 4;
+
+/** HEAD, COMPLETE: the whole body is an attachment. */
+export const FLAG_ATTACHED = 8;
 
 /** What a shard may send of a body before the main thread asks for more. */
 export const INITIAL_CREDIT_BYTES = 1024 * 1024;

@@ -16,7 +16,13 @@ export interface RequestExtras {
   /** Where it connects to, when not to its origin. */
   readonly route?: OwnRoute;
   readonly pace?: PaceLimits;
+  /** false: its response's body comes as it was sent, whatever its content coding. */
+  readonly decompress?: boolean;
+  /** Its response comes when it is complete, in one piece, to be read in this way. */
+  readonly collect?: CollectAs;
 }
+
+export type CollectAs = 'bytes' | 'text' | 'json';
 
 /** The options of a route that a single request of a pool may have. */
 export type OwnRoute = Pick<RouteOptions, 'unixPath' | 'connectTo'>;

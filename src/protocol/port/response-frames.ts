@@ -7,6 +7,7 @@ import {
   COMPLETE,
   END,
   ERROR,
+  FLAG_ATTACHED,
   FLAG_HTTP_1_0,
   FLAG_REUSED,
   FLAG_SECURE,
@@ -97,6 +98,13 @@ export function writeHead(writer: BatchWriter, facts: HeadFacts, head: Uint8Arra
   copyBytes(bytes, at, head, start, end);
   writer.used = at + headBytes;
   writer.endFrame();
+}
+
+/** The whole body, in a buffer of its own that is moved: right behind `writeHead`, and no body bytes after it. */
+export function attachToHead(writer: BatchWriter, body: ArrayBuffer): void {
+  const frame = writer.lastFrame;
+  writer.words[frame + 1] = (writer.words[frame + 1] as number) | (FLAG_ATTACHED << 8);
+  writer.words[frame + 6] = writer.attach(body);
 }
 
 /** Body bytes: behind the transfer's HEAD or BODY frame when that was written last, so that small chunks cost no frame each. */
@@ -209,23 +217,25 @@ export const TEXT_BODY_BYTES = 4096;
 export function readHead(reader: BatchReader): HeadFrame | null {
   const infoBytes = reader.word(4);
   const headBytes = reader.word(5);
-  const bodyBytes = reader.word(6);
-  if (infoBytes < INFO_TIMINGS_BYTES || headBytes < 0 || bodyBytes < 0) return null;
-  if (!reader.holds(HEAD_WORDS * 4, infoBytes + headBytes + bodyBytes)) return null;
+  const { flags } = reader;
+  const isAttached = (flags & FLAG_ATTACHED) !== 0;
+  const attached = isAttached ? reader.attachments[reader.word(6)] : null;
+  const inlineBytes = isAttached ? 0 : reader.word(6);
+  if (attached === undefined || infoBytes < INFO_TIMINGS_BYTES || headBytes < 0 || inlineBytes < 0) return null;
+  if (!reader.holds(HEAD_WORDS * 4, infoBytes + headBytes + inlineBytes)) return null;
   const start = (reader.frame + HEAD_WORDS) * 4;
   const headEnd = start + infoBytes + headBytes;
-  const asText = bodyBytes <= TEXT_BODY_BYTES;
-  const { flags } = reader;
+  const asText = inlineBytes <= TEXT_BODY_BYTES;
   return {
     status: reader.word(3),
     reused: (flags & FLAG_REUSED) !== 0,
     http10: (flags & FLAG_HTTP_1_0) !== 0,
     secure: (flags & FLAG_SECURE) !== 0,
-    text: reader.bytes.toString('latin1', start, asText ? headEnd + bodyBytes : headEnd),
+    text: reader.bytes.toString('latin1', start, asText ? headEnd + inlineBytes : headEnd),
     infoBytes,
     headBytes,
-    bodyBytes,
-    body: asText ? null : copyOut(reader, headEnd, bodyBytes),
+    bodyBytes: attached === null ? inlineBytes : attached.byteLength,
+    body: attached !== null ? new Uint8Array(attached) : asText ? null : copyOut(reader, headEnd, inlineBytes),
   };
 }
 

@@ -1,7 +1,7 @@
 /** A body put together from pieces: right bytes for every length and every announcement, true or false. */
 
 import { describe, expect, test } from 'vitest';
-import { WholeBody } from '../../../src/main/whole-body.ts';
+import { WholeBody } from '../../../src/protocol/port/whole-body.ts';
 
 const MIB = 1024 * 1024;
 

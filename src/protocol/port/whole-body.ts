@@ -3,7 +3,7 @@
  * are garbage at once: kept until the end they would double the memory, and the collector would look for them all the time.
  */
 
-import { unzeroedBuffer } from '../protocol/port/own-buffer.ts';
+import { unzeroedBuffer } from './own-buffer.ts';
 
 /** Pieces are kept up to this many bytes: most bodies end before it. */
 const PIECES_BYTES_MAX = 1024 * 1024;
