@@ -12,6 +12,7 @@ import { type BodyOrigin, BodySource } from './body-source.ts';
 import { bodyFailure, fetchFailure } from './failure.ts';
 import type { FetchRequest } from './fetch-request.ts';
 import type { Place } from './placement.ts';
+import { isRedirect } from './redirect-options.ts';
 import { type FetchResponse, PoolResponse } from './response.ts';
 import type { ShardLink } from './shard-link.ts';
 import { BodyHandle } from './unread-bodies.ts';
@@ -22,8 +23,13 @@ export interface ExchangeOwner {
   exchangeOver(exchange: Exchange): void;
   /** Its shard is gone: whether it was sent again, on another one. */
   replay(exchange: Exchange): boolean;
-  /** Whether the option is set that lets `replay` do so. */
-  readonly replaysOnShardLost: boolean;
+  /** Its response is a redirect that is not simply delivered: from here on the call is in other hands. */
+  redirected(
+    request: FetchRequest,
+    response: PoolResponse,
+    resolve: (response: FetchResponse) => void,
+    reject: (error: unknown) => void,
+  ): void;
 }
 
 /** Methods whose repetition has the effect of one request (RFC 9110 §9.2.2). */
@@ -110,7 +116,7 @@ export class Exchange implements BodyOrigin, UploadTarget {
   shardLost(error: TransferError): void {
     const mayReplay = this.#mayReplay();
     if (mayReplay && this.#owner.replay(this)) this.#replayed = true;
-    else this.fail(mayReplay && !this.#owner.replaysOnShardLost ? withReplayNamed(error) : error);
+    else this.fail(mayReplay && !this.request.policies.retry.shardLost ? withReplayNamed(error) : error);
   }
 
   /** Once, while nothing of the response has come, and only what has the same effect twice. */
@@ -188,9 +194,15 @@ export class Exchange implements BodyOrigin, UploadTarget {
   }
 
   #settle(response: PoolResponse): void {
-    this.#resolve(response as unknown as FetchResponse);
+    // Nearly all responses end here, after one comparison.
+    if (response.status < 300 || !this.#isFollowed(response)) this.#resolve(response as unknown as FetchResponse);
+    else this.#owner.redirected(this.request, response, this.#resolve, this.#reject);
     this.#resolve = nothing;
     this.#reject = nothing;
+  }
+
+  #isFollowed(response: PoolResponse): boolean {
+    return this.request.policies.redirect.mode !== 'manual' && isRedirect(response.status);
   }
 
   #over(outcome: 'completed' | 'failed' | 'aborted'): void {

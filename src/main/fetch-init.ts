@@ -1,18 +1,23 @@
 /** What `fetch(input, init)` may be told in its init: the members, which of them are known, and the checks of the plain ones. */
 
 import { invalidArgument } from '../protocol/errors.ts';
+import { EXCHANGE_OPTION_NAMES, type ExchangeOptions } from '../protocol/exchange-options.ts';
 import type { HeadersGiven } from '../protocol/http1/header-pairs.ts';
 import { describe, type Timeouts } from '../protocol/options.ts';
 import type { PaceOptions } from '../protocol/pace-options.ts';
 import { FLAG_NAMES, OWN_ROUTE_NAMES, type OwnRoute } from '../protocol/port/request-extras.ts';
+import type { AuthOptions } from './auth.ts';
 import { BODY_OPTION_NAMES, type BodyOptions } from './body-options.ts';
 import { BROWSER_NAMES, type BrowserMembers } from './browser-members.ts';
+import type { CookieJar } from './cookies.ts';
 import type { FetchBody } from './fetch-body.ts';
+import type { RedirectMode, RedirectOptions } from './redirect-options.ts';
 import type { ReferrerPolicyName } from './referrer.ts';
+import type { RetryOptions } from './retry-options.ts';
 
 export type FetchHeaders = HeadersGiven;
 
-export interface FetchInit extends BodyOptions, BrowserMembers {
+export interface FetchInit extends BodyOptions, BrowserMembers, ExchangeOptions {
   /** Default `GET`; normalised as Fetch §4.1 says. CONNECT, TRACE and TRACK are refused. */
   method?: string | undefined;
   /** A record, pairs, or a Headers object of any class. */
@@ -25,8 +30,14 @@ export interface FetchInit extends BodyOptions, BrowserMembers {
   signal?: AbortSignal | null | undefined;
   /** This request's clocks; those not named are the pool's. */
   timeouts?: Partial<Timeouts> | undefined;
-  /** Redirects are not followed yet: `'manual'` is the default, the others reject. */
-  redirect?: 'manual' | 'follow' | 'error' | undefined;
+  /** `'follow'` up to 20, `'error'`, or `'manual'`: the 3xx response itself, readable; or more in an object. Default: the pool's, `'follow'`. */
+  redirect?: RedirectMode | RedirectOptions | undefined;
+  /** When it is made again; what is not named is the pool's, `true` is the defaults, `false` never. Default: the pool's, never. */
+  retry?: RetryOptions | boolean | undefined;
+  /** A jar in place of the pool's; null: none. */
+  cookies?: CookieJar | null | undefined;
+  /** Who asks: a user name and a password, or a token. For the URL's origin alone. An Authorization header of yours wins, and this wins over a user name in the URL. */
+  auth?: AuthOptions | null | undefined;
   /** What the body must hash to (Subresource Integrity): `'sha256-…'`, `sha384` or `sha512`, several with blanks between; of the strongest that is named one must fit. The response is given when its whole body was read and fits; else it rejects with BAD_RESPONSE. */
   integrity?: string | undefined;
   /** The URL of what asks, sent as Referer as far as `referrerPolicy` lets it. Default: none is sent. A `referer` header goes before it. */
@@ -55,37 +66,25 @@ export const INIT_NAMES: readonly string[] = [
   'signal',
   'timeouts',
   'redirect',
+  'retry',
+  'cookies',
+  'auth',
   'duplex',
   'pace',
   ...FLAG_NAMES,
   ...BODY_OPTION_NAMES,
   ...OWN_ROUTE_NAMES,
+  ...EXCHANGE_OPTION_NAMES,
   'integrity',
   'referrer',
   'referrerPolicy',
   ...BROWSER_NAMES,
 ];
 
-export function checkString(option: string, value: unknown): string {
-  if (typeof value === 'string') return value;
-  throw invalidArgument(option, `${option} must be a string, not ${describe(value)}.`);
-}
-
 export function checkSignal(signal: unknown): AbortSignal | null {
   if (signal === undefined || signal === null) return null;
   if (isSignal(signal)) return signal;
   throw invalidArgument('signal', `signal must be an AbortSignal, not ${describe(signal)}.`);
-}
-
-export function checkRedirect(redirect: unknown): void {
-  if (redirect === undefined || redirect === 'manual') return;
-  if (redirect === 'follow' || redirect === 'error') {
-    throw invalidArgument(
-      'redirect',
-      `redirect: '${redirect}' is not built yet; 'manual', the default, gives the 3xx response as it is.`,
-    );
-  }
-  throw invalidArgument('redirect', `redirect must be 'follow', 'error' or 'manual', not ${describe(redirect)}.`);
 }
 
 /** By shape: signals of other realms and of polyfills are as good. */

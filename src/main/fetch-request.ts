@@ -3,22 +3,19 @@
  * line and headers. Nothing is sent here. The common case, a GET of a URL seen before, is two map look-ups.
  */
 
+import { checkTunnelBody, methodOf, resolveExchangeOptions, withExchange } from '../protocol/exchange-options.ts';
 import type { HeaderPair } from '../protocol/http1/header-pairs.ts';
 import { headerPairs } from '../protocol/http1/header-pairs.ts';
-import {
-  CHUNKED_BODY,
-  composeRequestHead,
-  NO_BODY,
-  normalizeHeaderValue,
-  normalizeMethod,
-} from '../protocol/http1/request-head.ts';
+import { CHUNKED_BODY, composeRequestHead, NO_BODY, normalizeHeaderValue } from '../protocol/http1/request-head.ts';
+import type { Upgrade } from '../protocol/http1/upgrade.ts';
 import { checkRecord, completeTimeouts, type Timeouts } from '../protocol/options.ts';
 import { resolvePace } from '../protocol/pace-options.ts';
 import { encodeExtras, type OwnRoute, resolveExtras, withOwnRoute, withPace } from '../protocol/port/request-extras.ts';
 import { askForCodings, withBodyOptions } from './body-options.ts';
 import { cacheFields, checkBrowserMembers } from './browser-members.ts';
+import { type CallPolicies, POLICY_DEFAULTS, policiesOf } from './call-policies.ts';
 import { type BodyPieces, type ReadyBody, readyBody } from './fetch-body.ts';
-import { checkRedirect, checkSignal, checkString, type FetchInit, INIT_NAMES } from './fetch-init.ts';
+import { checkSignal, type FetchInit, INIT_NAMES } from './fetch-init.ts';
 import { type FetchTarget, FetchTargets } from './fetch-target.ts';
 import { type Integrity, parseIntegrity } from './integrity.ts';
 import { type Referrer, refererOf, resolveReferrer } from './referrer.ts';
@@ -42,20 +39,29 @@ export interface FetchRequest {
   readonly idempotent: boolean | null;
   /** Whether what the pool knows of the user may be sent: cookies, auth. */
   readonly credentials: 'omit' | 'same-origin' | 'include';
+  /** Where it leaves HTTP; null: it does not. */
+  readonly upgrade: Upgrade | null;
   /** null: no Referer but one among `headers`. */
   readonly referrer: Referrer | null;
   /** What the body of the response must be; null: anything. */
   readonly integrity: Integrity | null;
+  /** Redirects, retries, cookies and answers to challenges. */
+  readonly policies: CallPolicies;
 }
+
+/** As far as bodies go: what is not a message has no method that could forbid it one. */
+const TUNNEL = 'TUNNEL';
 
 export class FetchRequests {
   readonly #timeouts: Readonly<Timeouts>;
   readonly #decompress: boolean;
+  readonly #policies: CallPolicies;
   readonly #targets = new FetchTargets();
 
   /** What a request gets that says nothing else. */
-  constructor(timeouts: Readonly<Timeouts>, decompress = true) {
+  constructor(timeouts: Readonly<Timeouts>, decompress = true, policies: CallPolicies = POLICY_DEFAULTS) {
     this.#timeouts = timeouts;
+    this.#policies = policies;
     this.#decompress = decompress;
   }
 
@@ -64,43 +70,54 @@ export class FetchRequests {
     if (isRequestLike(input)) return this.#withInit(this.#targets.of(input.url), mergeRequest(input, init));
     const target = this.#targets.of(input);
     if (init !== undefined && init !== null) return this.#withInit(target, init);
-    target.plainGet ??= plainGet(target, this.#decompress);
+    if (target.userinfo !== null) return this.#withInit(target, {});
+    target.plainGet ??= plainGet(target, this.#decompress, this.#policies);
     return target.plainGet;
   }
 
   #withInit(target: FetchTarget, init: unknown): FetchRequest {
     const given = checkRecord('init', init, INIT_NAMES) as FetchInit;
-    const method = normalizeMethod(checkString('method', given.method ?? 'GET'));
+    const plan = resolveExchangeOptions(given);
+    const { upgrade } = plan;
+    const method = methodOf(given.method ?? undefined, plan);
     const signal = checkSignal(given.signal);
-    checkRedirect(given.redirect);
     const headers = headerPairs(given.headers);
+    const policies = policiesOf(given, target, headers, this.#policies);
     const timeouts = completeTimeouts(given.timeouts, this.#timeouts);
     checkBrowserMembers(given);
     const referrer = resolveReferrer(given.referrer, given.referrerPolicy);
     const integrity = parseIntegrity(given.integrity);
-    const { content, contentType } = readyBody(given.body, method, given.duplex, declaredBytes(headers));
-    if (contentType !== '' && !hasHeader(headers, 'content-type')) headers.push(['content-type', contentType]);
+    const bodyMethod = upgrade === null ? method : TUNNEL;
+    const { content, contentType } = readyBody(given.body, bodyMethod, given.duplex, declaredBytes(headers));
+    if (upgrade !== null) checkTunnelBody(content !== null && !('source' in content && content.length < 0));
+    if (contentType !== '' && upgrade === null && !hasHeader(headers, 'content-type'))
+      headers.push(['content-type', contentType]);
     for (const field of cacheFields(given.cache)) if (!hasHeader(headers, field[0])) headers.push(field);
-    askForCodings(headers, given.decompress ?? this.#decompress);
+    if (upgrade === null) askForCodings(headers, given.decompress ?? this.#decompress);
     return {
       target,
       method,
       headers,
-      head: headOf(target, method, headers, content, referrer),
+      head: headOf(target, method, headers, content, referrer, upgrade),
       body: content,
       signal,
       timeouts: timeouts === this.#timeouts ? null : timeouts,
       extras: encodeExtras(
         withBodyOptions(
-          withPace(withOwnRoute(resolveExtras(given), ownRouteOf(given)), resolvePace('pace', given.pace)),
+          withExchange(
+            withPace(withOwnRoute(resolveExtras(given), ownRouteOf(given)), resolvePace('pace', given.pace)),
+            plan,
+          ),
           given,
           this.#decompress,
         ),
       ),
       idempotent: given.idempotent ?? null,
       credentials: given.credentials ?? 'same-origin',
+      upgrade,
       referrer,
       integrity,
+      policies,
     };
   }
 }
@@ -112,13 +129,15 @@ export function headOf(
   headers: readonly HeaderPair[],
   content: ReadyBody['content'],
   referrer: Referrer | null,
+  upgrade: Upgrade | null = null,
 ): string {
   return composeRequestHead({
     method,
     target: target.path,
     host: target.hostField,
     headers: referrer === null ? headers : withReferer(headers, referrer, target),
-    bodyBytes: announcedBytes(content),
+    bodyBytes: upgrade === null ? announcedBytes(content) : NO_BODY,
+    upgrade,
   });
 }
 
@@ -133,7 +152,7 @@ export function hasHeader(headers: readonly HeaderPair[], wanted: string): boole
   return headers.some(([name]) => name.toLowerCase() === wanted);
 }
 
-function plainGet(target: FetchTarget, decompress: boolean): FetchRequest {
+function plainGet(target: FetchTarget, decompress: boolean, policies: CallPolicies): FetchRequest {
   const headers: HeaderPair[] = [];
   askForCodings(headers, decompress);
   return {
@@ -147,8 +166,10 @@ function plainGet(target: FetchTarget, decompress: boolean): FetchRequest {
     extras: '',
     idempotent: null,
     credentials: 'same-origin',
+    upgrade: null,
     referrer: null,
     integrity: null,
+    policies,
   };
 }
 

@@ -5,33 +5,46 @@
 
 import { invalidArgument, type TransferError } from '../protocol/errors.ts';
 import { describe } from '../protocol/options.ts';
-import { originOf, shown, targetOf } from '../protocol/origin.ts';
+import { type Origin, originOf, shown, targetOf } from '../protocol/origin.ts';
+import { type Credentials, userinfoOf } from './auth.ts';
 import type { FetchRequest } from './fetch-request.ts';
+import { isLocalScheme } from './local-content.ts';
 
 /** URLs whose parsed form is kept. */
 const TARGETS_MAX = 4096;
 /** Longer URLs are not kept, so that what is kept stays small. */
 const TARGET_TEXT_MAX = 2048;
 
+/** Of a URL that is answered here: it is connected to nothing. */
+const NOWHERE: Pick<Origin, 'text' | 'hostField'> = { text: '', hostField: '' };
+
 /** A URL taken apart once. */
 export class FetchTarget {
+  /** Without credentials. */
   readonly url: URL;
+  /** The user name and password that the URL had; null: none. They go into Authorization and nowhere else (HOSTILE 84). */
+  readonly userinfo: Credentials | null;
   /** Without fragment and credentials: what `response.url` shows. */
   readonly href: string;
   readonly origin: string;
   readonly hostField: string;
   readonly path: string;
+  /** Answered in this thread: `data:`, `blob:`. */
+  readonly isLocal: boolean;
   /** A GET without options, once one was asked for. */
   plainGet: FetchRequest | null = null;
 
   /** Throws TransferError INVALID_ARGUMENT for what cannot be requested. */
-  constructor(url: URL) {
-    const origin = originOf(url);
+  constructor(given: URL) {
+    this.userinfo = userinfoOf(given);
+    const url = this.userinfo === null ? given : new URL(shown(given));
+    this.isLocal = isLocalScheme(url.protocol);
+    const origin = this.isLocal ? NOWHERE : originOf(url);
     this.url = url;
     this.origin = origin.text;
     this.hostField = origin.hostField;
-    this.path = targetOf(url);
-    this.href = withoutFragment(shown(url));
+    this.path = this.isLocal ? '/' : targetOf(url);
+    this.href = withoutFragment(url.href);
   }
 }
 
@@ -47,7 +60,8 @@ export class FetchTargets {
       if (!URL.canParse(text)) throw badUrl(text);
       target = new FetchTarget(new URL(text));
       if (this.#targets.size >= TARGETS_MAX) this.#targets.clear();
-      if (text.length <= TARGET_TEXT_MAX) this.#targets.set(text, target);
+      // One with credentials is not kept: secrets are not to lie about.
+      if (text.length <= TARGET_TEXT_MAX && target.userinfo === null) this.#targets.set(text, target);
     }
     return target;
   }

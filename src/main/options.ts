@@ -18,7 +18,11 @@ import {
 import { type PaceLimits, type PaceOptions, resolvePace } from '../protocol/pace-options.ts';
 import { type IpFamily, type RouteOptions, resolveRouteOptions } from '../protocol/route-options.ts';
 import { checkStaticAddresses, type StaticAddressesGiven } from '../protocol/static-addresses.ts';
-import type { TlsOptions } from '../protocol/tls-options.ts';
+import type { CheckServerIdentity, TlsOptions } from '../protocol/tls-options.ts';
+import { type CallPolicies, resolvePolicies } from './call-policies.ts';
+import type { CookieJar } from './cookies.ts';
+import type { RedirectMode, RedirectOptions } from './redirect-options.ts';
+import type { RetryOptions } from './retry-options.ts';
 import { checkDecompress } from './body-options.ts';
 
 /** Where a request's connections live; see placement.ts. A function answers the key that is hashed instead of the origin; `connections.perOrigin` then holds for each key of an origin. */
@@ -49,10 +53,8 @@ export interface PoolOptions {
   limits?: Partial<Limits>;
   /** How fast each transfer may and must be. Default: as fast or slow as it is. */
   pace?: PaceOptions;
-  retry?: {
-    /** Send a request that was in flight on a shard that died once more, on another shard: once, only idempotent methods, only before its head came. Default false. */
-    shardLost?: boolean;
-  };
+  /** When failed requests are made again. Default: never, but for the one safe retry of RFC 9110 §9.2.2, which is always made. `true`: the policy's defaults. */
+  retry?: RetryOptions | boolean;
   dns?: {
     /** Milliseconds a resolved name is kept (CURLOPT_DNS_CACHE_TIMEOUT); 0: not at all. Default 60,000. */
     ttlMs?: number;
@@ -66,11 +68,13 @@ export interface PoolOptions {
   /** The address of this machine to connect from, or several that are used in turn (CURLOPT_INTERFACE): one target takes as many connections from each as there are ports. */
   localAddress?: string | readonly string[];
   /** Of all `https:` requests. Default: Node's root certificates, TLS 1.2 and 1.3. */
-  tls?: Omit<TlsOptions, 'checkServerIdentity'>;
+  tls?: TlsOptions;
   /** Ask for content codings and take them off (CURLOPT_ACCEPT_ENCODING), see docs/content-coding.md. Default true. */
   decompress?: boolean;
-  /** Redirects are not followed yet: `'manual'` is what happens. */
-  redirect?: 'manual';
+  /** What is done with redirects. Default `'follow'`, up to 20. */
+  redirect?: RedirectMode | RedirectOptions;
+  /** The jar whose cookies are sent and which stores those that are set: tough-cookie's CookieJar, or one like it. Default: none. */
+  cookies?: CookieJar | null;
 }
 
 export interface ResolvedPoolOptions {
@@ -83,10 +87,13 @@ export interface ResolvedPoolOptions {
   readonly lookupTtlMs: number;
   /** null: this machine's resolver. */
   readonly lookup: LookupFunction | null;
+  /** null: names are checked by RFC 9525. */
+  readonly checkServerIdentity: CheckServerIdentity | null;
   readonly resolve: StaticAddressesGiven;
   /** Of every request that says nothing else. */
   readonly route: RouteOptions;
-  readonly replayOnShardLost: boolean;
+  /** Of every request that says nothing else. */
+  readonly policies: CallPolicies;
   readonly decompress: boolean;
 }
 
@@ -113,6 +120,7 @@ const BUILT = [
   'localAddress',
   'tls',
   'retry',
+  'cookies',
   'decompress',
   'redirect',
 ];
@@ -120,24 +128,16 @@ const BUILT = [
 /** Options of the design that later versions build: they are refused with a sentence, not overlooked. */
 const NOT_BUILT: Readonly<Record<string, string>> = {
   proxy: 'proxies are not built yet',
-  cookies: 'cookies are not built yet',
   guard: 'the address guard is not built yet',
 };
-const RETRY_NOT_BUILT: Readonly<Record<string, string>> = Object.fromEntries(
-  ['attempts', 'codes', 'statuses', 'methods', 'delayMs', 'retryAfter'].map((name) => [
-    name,
-    'a retry policy is not built yet; the one safe retry of RFC 9110 §9.2.2 is always made',
-  ]),
-);
 const DNS_NAMES = ['ttlMs', 'lookup', 'family', 'resolve'];
 
-type NameOptions = Pick<ResolvedPoolOptions, 'lookupTtlMs' | 'lookup' | 'resolve' | 'route'>;
+type NameOptions = Pick<ResolvedPoolOptions, 'lookupTtlMs' | 'lookup' | 'checkServerIdentity' | 'resolve' | 'route'>;
 
 /** Throws TransferError INVALID_ARGUMENT that names the option. */
 export function resolvePoolOptions(options: unknown = {}): ResolvedPoolOptions {
   const given = checkRecord('options', options, [...BUILT, ...Object.keys(NOT_BUILT)]) as PoolOptions;
   refuseUnbuilt(given, NOT_BUILT, '');
-  refuseOther('redirect', given.redirect, 'manual', 'following redirects is not built yet');
   const connections = resolveConnections(given.connections);
   const shards = resolveShards(given.shards, connections, given.connections?.total === undefined);
   // Each shard needs one at least, however few files may be open.
@@ -150,7 +150,7 @@ export function resolvePoolOptions(options: unknown = {}): ResolvedPoolOptions {
     limits: completeLimits(given.limits),
     pace: resolvePace('pace', given.pace),
     ...resolveNames(given),
-    replayOnShardLost: resolveReplay(given.retry),
+    policies: resolvePolicies(given),
     decompress: checkDecompress(given.decompress),
   };
 }
@@ -242,23 +242,17 @@ function resolveNames({ dns = {}, localAddress, tls }: PoolOptions): NameOptions
   if (localAddress !== undefined) route.localAddress = localAddress;
   if (tls !== undefined) route.tls = tls;
   resolveRouteOptions(route);
-  if (route.tls?.checkServerIdentity !== undefined) {
-    throw invalidArgument(
-      'tls.checkServerIdentity',
-      'tls.checkServerIdentity cannot be used in a pool, because functions do not cross threads; use tls.pinnedPublicKeys, or a Multi.',
-    );
-  }
+  // Functions do not cross: this one stays here, and shards ask.
+  const { checkServerIdentity = null, ...plainTls } = route.tls ?? {};
+  if (checkServerIdentity !== null) route.tls = plainTls;
   // Copies: a shard that is begun later must find what was checked.
-  return { lookupTtlMs: ttlMs, lookup, resolve: structuredClone(resolve), route: structuredClone(route) };
-}
-
-function resolveReplay(retry: unknown): boolean {
-  if (retry === undefined) return false;
-  const given = checkRecord('retry', retry, ['shardLost', ...Object.keys(RETRY_NOT_BUILT)]) as { shardLost?: unknown };
-  refuseUnbuilt(given, RETRY_NOT_BUILT, 'retry.');
-  const { shardLost = false } = given;
-  if (typeof shardLost === 'boolean') return shardLost;
-  throw invalidArgument('retry.shardLost', `retry.shardLost must be true or false, not ${describe(shardLost)}.`);
+  return {
+    lookupTtlMs: ttlMs,
+    lookup,
+    checkServerIdentity,
+    resolve: structuredClone(resolve),
+    route: structuredClone(route),
+  };
 }
 
 function refuseUnbuilt(given: object, sentences: Readonly<Record<string, string>>, prefix: string): void {
@@ -267,11 +261,6 @@ function refuseUnbuilt(given: object, sentences: Readonly<Record<string, string>
       throw invalidArgument(`${prefix}${name}`, `${prefix}${name} cannot be used: ${sentence}.`);
     }
   }
-}
-
-function refuseOther(option: string, value: unknown, only: unknown, sentence: string): void {
-  if (value === undefined || value === only) return;
-  throw invalidArgument(option, `${option} can only be ${describe(only)}, not ${describe(value)}: ${sentence}.`);
 }
 
 /** How many connections the hard limit of open files allows. Node itself raises the soft limit to it. */

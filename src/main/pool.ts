@@ -12,26 +12,32 @@ import type { RequestExtras } from '../protocol/port/request-extras.ts';
 import { Exchange } from './exchange.ts';
 import { fetchFailure } from './failure.ts';
 import { discard } from './fetch-body.ts';
+import { FetchCalls } from './fetch-calls.ts';
 import type { FetchInit } from './fetch-init.ts';
 import { type FetchRequest, FetchRequests } from './fetch-request.ts';
 import { launchInline } from './inline-shard.ts';
 import { type PoolOptions, type ResolvedPoolOptions, resolvePoolOptions } from './options.ts';
 import { equalShare, keyFrom, Placement } from './placement.ts';
 import type { RequestLike } from './request-like.ts';
-import type { FetchResponse } from './response.ts';
+import type { FetchResponse, PoolResponse } from './response.ts';
 import { SessionStore } from './session-store.ts';
 import { ShardKeeper } from './shard-keeper.ts';
 import { ShardThreads } from './shard-threads.ts';
 import { SignalWatch } from './signal-watch.ts';
+import { newIdentityName } from './tls-identity-server.ts';
 import { unreadBodies } from './unread-bodies.ts';
 
-/** Counts since the pool began: started = completed + failed + aborted + inFlight. */
+/** Counts since the pool began: started = completed + failed + aborted + inFlight. Each request of a call counts by itself, those that were redirected or made again too. */
 export interface PoolStats {
   readonly started: number;
   readonly completed: number;
   readonly failed: number;
   readonly aborted: number;
   readonly inFlight: number;
+  /** Redirects that were followed. */
+  readonly redirects: number;
+  /** Requests that were made again, as `retry` asks. */
+  readonly retries: number;
   /** Bodies of responses that were garbage-collected unread, in the whole process. */
   readonly unreadBodies: number;
   /** Shards lost and replaced. */
@@ -52,6 +58,7 @@ export class Pool {
   readonly #threads: ShardThreads | null;
   readonly #keepers: ShardKeeper[];
   readonly #signals = new SignalWatch();
+  readonly #calls: FetchCalls;
   #state: 'open' | 'closing' | 'closed' = 'open';
   #started = 0;
   #completed = 0;
@@ -65,15 +72,17 @@ export class Pool {
   /** Throws TransferError INVALID_ARGUMENT that names the option. Its threads begin at once. */
   constructor(options: PoolOptions = {}) {
     this.#options = resolvePoolOptions(options);
-    const { shards, connections, placement, timeouts } = this.#options;
-    this.#requests = new FetchRequests(timeouts, this.#options.decompress);
+    const { shards, connections, placement, timeouts, policies } = this.#options;
+    this.#requests = new FetchRequests(timeouts, this.#options.decompress, policies);
+    this.#calls = new FetchCalls(this, this.#signals, timeouts);
     this.#threads = shards === 0 ? null : new ShardThreads(shards);
     const launch = this.#launcher();
     const count = Math.max(shards, 1);
+    const identityCheck = this.#options.checkServerIdentity === null ? null : newIdentityName();
     const sessions = count > 1 ? new SessionStore(count) : null;
     this.#keepers = Array.from(
       { length: count },
-      (_, shard) => new ShardKeeper(this.#configOf(shard, count), launch, this.#options.lookup, sessions),
+      (_, shard) => new ShardKeeper(this.#configOf(shard, count, identityCheck), launch, this.#options, sessions),
     );
     this.#placement = new Placement(
       count,
@@ -101,7 +110,10 @@ export class Pool {
     } catch (error) {
       return Promise.reject(fetchFailure(error));
     }
-    return new Promise((resolve, reject) => this.#send(request, key, resolve, reject));
+    return new Promise((resolve, reject) => {
+      if (request.policies.isSingle) this.#send(request, key, resolve, reject);
+      else this.#beginCall(request, resolve, reject);
+    });
   };
 
   /** What each shard is doing and has done. */
@@ -116,6 +128,8 @@ export class Pool {
       failed: this.#failed,
       aborted: this.#aborted,
       inFlight: this.#inFlight,
+      redirects: this.#calls.redirects,
+      retries: this.#calls.retries,
       unreadBodies: unreadBodies(),
       shardsLost: this.#keepers.reduce((sum, keeper) => sum + keeper.deaths, 0),
       ignoredFrames: this.#keepers.reduce((sum, keeper) => sum + keeper.ignoredFrames, 0),
@@ -126,7 +140,8 @@ export class Pool {
   /** Takes no more requests, waits for those in flight (their bodies included), then ends the threads. May be called twice. */
   async close(): Promise<void> {
     if (this.#state === 'open') this.#state = 'closing';
-    if (this.#inFlight > 0 && this.#ended === null) {
+    // Looked at again when nothing is in flight: what came last may have been a redirect.
+    while (!this.#isQuiet && this.#ended === null) {
       await new Promise<void>((resolve) => {
         const before = this.#onQuiet;
         this.#onQuiet = () => {
@@ -141,6 +156,7 @@ export class Pool {
   /** Cuts what is in flight, which fails with POOL_CLOSED and `reason` as its cause, and ends the threads. May be called twice. */
   async destroy(reason?: unknown): Promise<void> {
     this.#state = 'closed';
+    this.#calls.failAll(() => poolClosed(reason));
     for (const keeper of this.#keepers) {
       for (const exchange of [...keeper.exchanges()]) exchange.fail(poolClosed(reason));
     }
@@ -181,12 +197,36 @@ export class Pool {
     if (outcome === 'completed') this.#completed++;
     else if (outcome === 'failed') this.#failed++;
     else this.#aborted++;
-    if (this.#inFlight === 0) this.#onQuiet?.();
+    this.#tellIfQuiet();
+  }
+
+  /** @internal */
+  redirected(
+    request: FetchRequest,
+    response: PoolResponse,
+    resolve: (response: FetchResponse) => void,
+    reject: (error: unknown) => void,
+  ): void {
+    this.#calls.continueAfter(request, response, resolve, reject);
+  }
+
+  /** @internal Sends one request of a call that takes several. */
+  sendFor(request: FetchRequest, resolve: (response: FetchResponse) => void, reject: (error: unknown) => void): void {
+    try {
+      this.#send(request, this.#keyOf(request), resolve, reject, 'closing');
+    } catch (error) {
+      reject(fetchFailure(error));
+    }
+  }
+
+  /** @internal */
+  callOver(): void {
+    this.#tellIfQuiet();
   }
 
   /** @internal Sends an exchange again, on another shard than the one that died. */
   replay(exchange: Exchange): boolean {
-    if (!this.#options.replayOnShardLost || this.#state === 'closed') return false;
+    if (!exchange.request.policies.retry.shardLost || this.#state === 'closed') return false;
     const { place, rank } = exchange;
     const shard = this.#placement.choose(place);
     // Without a new place it keeps its old one, which its failure releases.
@@ -197,18 +237,35 @@ export class Pool {
     return true;
   }
 
-  /** @internal Whether `replay` is allowed at all. */
-  get replaysOnShardLost(): boolean {
-    return this.#options.replayOnShardLost;
+  get #isQuiet(): boolean {
+    return this.#inFlight === 0 && this.#calls.size === 0;
   }
 
+  #tellIfQuiet(): void {
+    if (!this.#isQuiet) return;
+    const told = this.#onQuiet;
+    this.#onQuiet = null;
+    told?.();
+  }
+
+  #beginCall(
+    request: FetchRequest,
+    resolve: (response: FetchResponse) => void,
+    reject: (error: unknown) => void,
+  ): void {
+    if (this.#state === 'open') this.#calls.begin(request, resolve, reject);
+    else reject(this.#failureOf(request, poolClosed(undefined)));
+  }
+
+  /** `until`: the state in which it is still sent. A call that takes several requests goes on while the pool closes. */
   #send(
     request: FetchRequest,
     key: string,
     resolve: (response: FetchResponse) => void,
     reject: (error: unknown) => void,
+    until: 'open' | 'closing' = 'open',
   ): void {
-    if (this.#state !== 'open') {
+    if (this.#state !== 'open' && this.#state !== until) {
       reject(this.#failureOf(request, poolClosed(undefined)));
       return;
     }
@@ -257,7 +314,7 @@ export class Pool {
     return threads === null ? launchInline : (task) => threads.launch(task);
   }
 
-  #configOf(shard: number, count: number): ShardConfig {
+  #configOf(shard: number, count: number, identityCheck: string | null): ShardConfig {
     const { connections, decompress, timeouts, limits, lookupTtlMs, pace, resolve, route } = this.#options;
     return {
       shard,
@@ -270,6 +327,7 @@ export class Pool {
       lookupTtlMs,
       resolve,
       route,
+      identityCheck,
       timeouts,
       limits,
     };

@@ -16,7 +16,7 @@ export interface RequestLike {
   readonly body?: AsyncIterable<Uint8Array> | Pick<ReadableStream<Uint8Array>, 'getReader'> | null;
   readonly bodyUsed?: boolean;
   readonly signal?: AbortSignal | null;
-  /** `'follow'`, which is what a Request says by itself, is taken as `'manual'`; `'error'` is refused. */
+  /** `'follow'`, which is what a Request says by itself, is no wish: the pool's options decide then. */
   readonly redirect?: string;
 }
 
@@ -38,7 +38,7 @@ export function mergeRequest(request: RequestLike, init: unknown): object {
   const given = checkRecord('init', init ?? {}, INIT_NAMES) as Record<string, unknown>;
   const merged: Record<string, unknown> = { method: request.method, headers: request.headers };
   if (request.signal) merged.signal = request.signal;
-  if (request.redirect === 'error') merged.redirect = 'error';
+  if (request.redirect === 'error' || request.redirect === 'manual') merged.redirect = request.redirect;
   for (const name of TEXT_MEMBERS) {
     const value = (request as unknown as Record<string, unknown>)[name];
     if (typeof value === 'string' && value !== '') merged[name] = value;

@@ -15,6 +15,7 @@ import {
   infoTiming,
   type TlsFacts,
 } from '../protocol/port/response-frames.ts';
+import type { RedirectStep } from './redirect.ts';
 import type { BodyHandle } from './unread-bodies.ts';
 
 /** Milliseconds since `pool.fetch` was called; -1: has not happened (yet). A reused connection shows its connect steps as done at once; `tls` equals `connect` on plain connections. */
@@ -49,12 +50,25 @@ export interface FetchResponse extends Response {
   readonly connection: ResponseConnection;
   /** The trailer section (RFC 9110 §6.5), once the body has been read to its end; never merged into `headers`. Rejects when the body fails or is given up. */
   readonly trailers: Promise<Headers>;
+  /** The redirects that led here, in their order; empty without any. */
+  readonly redirects: readonly RedirectStep[];
+  /** How often it was tried, retries by `retry` included: 1 without any. */
+  readonly attempts: number;
   clone(): FetchResponse;
   /** Newer than some runtimes' Response. */
   bytes(): Promise<Uint8Array<ArrayBuffer>>;
 }
 
-const NULL_BODY_STATUSES: ReadonlySet<number> = new Set([101, 103, 204, 205, 304]);
+/** What went before the last request of a call. */
+export interface CallPast {
+  readonly redirects: readonly RedirectStep[];
+  readonly attempts: number;
+}
+
+const NO_REDIRECTS: readonly RedirectStep[] = [];
+
+/** Fetch §2.2.3, without 101 and 103: no 1xx comes here but the 101 that was asked for, and what follows it is its body. */
+const NULL_BODY_STATUSES: ReadonlySet<number> = new Set([204, 205, 304]);
 const US_PER_MS = 1000;
 const NOT_ASCII = /[\x80-\xff]/;
 const END_TIMING = 6;
@@ -69,6 +83,8 @@ export class PoolResponse {
   readonly #hasBody: boolean;
   /** Chunks still coming; null: the body is whole in the frame. */
   readonly #handle: BodyHandle | null;
+  /** @internal null: nothing went before. */
+  past: CallPast | null = null;
   #used = false;
   #headers: Headers | null = null;
   #trailers: Promise<Headers> | null = null;
@@ -81,7 +97,7 @@ export class PoolResponse {
     this.#url = url;
     this.#shard = shard;
     this.#handle = handle;
-    this.#hasBody = method !== 'HEAD' && !NULL_BODY_STATUSES.has(frame.status);
+    this.#hasBody = method === 'CONNECT' || (method !== 'HEAD' && !NULL_BODY_STATUSES.has(frame.status));
   }
 
   get status(): number {
@@ -101,7 +117,15 @@ export class PoolResponse {
   }
 
   get redirected(): boolean {
-    return false;
+    return this.redirects.length > 0;
+  }
+
+  get redirects(): readonly RedirectStep[] {
+    return this.past?.redirects ?? NO_REDIRECTS;
+  }
+
+  get attempts(): number {
+    return this.past?.attempts ?? 1;
   }
 
   get type(): 'default' {
@@ -195,7 +219,20 @@ export class PoolResponse {
       copy.#real = new Response(theirs, this.#realInit);
     }
     copy.#headers = new Headers(this.headers);
+    copy.past = this.past;
     return copy;
+  }
+
+  /** @internal The values of a field, line by line, as latin-1 text. */
+  fieldValues(name: string): string[] {
+    return parseHeaderSection(this.#headText)
+      .filter(([field]) => field === name)
+      .map(([, value]) => value);
+  }
+
+  /** @internal Nobody will read the body: its connection is kept where little is left of it. */
+  drop(): void {
+    this.#handle?.source.cancel();
   }
 
   /** @internal The runtime's Response over what is left of this one; from then on it holds the body. */

@@ -1,25 +1,28 @@
 /** Abort signals of requests in flight: one listener per signal, however many requests share it (a listener costs 1 us, TRAPS 20). */
 
-import type { Exchange } from './exchange.ts';
+/** What a signal ends: an exchange, or a call between two of them. */
+export interface Abortable {
+  abort(reason: unknown): void;
+}
 
 interface Watched {
-  readonly exchanges: Set<Exchange>;
+  readonly abortables: Set<Abortable>;
   readonly listener: () => void;
 }
 
 export class SignalWatch {
   readonly #watched = new Map<AbortSignal, Watched>();
 
-  add(signal: AbortSignal, exchange: Exchange): void {
+  add(signal: AbortSignal, abortable: Abortable): void {
     const watched = this.#watched.get(signal) ?? this.#watch(signal);
-    watched.exchanges.add(exchange);
+    watched.abortables.add(abortable);
   }
 
-  remove(signal: AbortSignal, exchange: Exchange): void {
+  remove(signal: AbortSignal, abortable: Abortable): void {
     const watched = this.#watched.get(signal);
     if (watched === undefined) return;
-    watched.exchanges.delete(exchange);
-    if (watched.exchanges.size > 0) return;
+    watched.abortables.delete(abortable);
+    if (watched.abortables.size > 0) return;
     this.#watched.delete(signal);
     try {
       signal.removeEventListener('abort', watched.listener);
@@ -29,12 +32,12 @@ export class SignalWatch {
   }
 
   #watch(signal: AbortSignal): Watched {
-    const exchanges = new Set<Exchange>();
+    const abortables = new Set<Abortable>();
     const listener = (): void => {
       this.#watched.delete(signal);
-      for (const exchange of exchanges) exchange.abort(signal.reason);
+      for (const abortable of abortables) abortable.abort(signal.reason);
     };
-    const watched = { exchanges, listener };
+    const watched = { abortables, listener };
     signal.addEventListener('abort', listener, { once: true });
     this.#watched.set(signal, watched);
     return watched;
