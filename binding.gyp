@@ -17,6 +17,7 @@
         "native/resolver.cpp",
         "native/tls.cpp",
         "native/tls_connection.cpp",
+        "native/tls_layer.cpp",
         "native/tls_context.cpp",
         "native/old_systems.cpp",
       ],

@@ -70,6 +70,7 @@ void Instance::end_tls(int descriptor) {
   auto& connection = slots_[static_cast<size_t>(descriptor)].tls;
   if (connection == nullptr) return;
   connection->shut_down();
+  connection->shut_down_outer();
   connection.reset();
 }
 

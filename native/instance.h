@@ -74,6 +74,7 @@ class Instance {
   TlsConnection* tls(int descriptor) const {
     return owns_socket(descriptor) ? slots_[static_cast<size_t>(descriptor)].tls.get() : nullptr;
   }
+  TlsConnection* release_tls(int descriptor) { return slots_[static_cast<size_t>(descriptor)].tls.release(); }
   void adopt_tls(int descriptor, TlsConnection* connection) { slots_[static_cast<size_t>(descriptor)].tls.reset(connection); }
   // Made on first use.
   TlsRoom& tls_room();

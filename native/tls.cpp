@@ -109,17 +109,20 @@ static Napi::Value tls_close(const Napi::CallbackInfo& info) {
   return info.Env().Undefined();
 }
 
-// (socket, context, name, isAddress, sendName, checkName, destination) -> 0 or a negative errno.
+// (socket, context, name, isAddress, sendName, checkName, destination, inside) -> 0 or a negative errno. `inside`: in the TLS that
+// the socket has already.
 static Napi::Value tls_start(const Napi::CallbackInfo& info) {
   Instance& instance = instance_of(info);
   const int descriptor = integer_of(info[0]);
   TlsContext* context = instance.tls_room().context(integer_of(info[1]));
   const auto answer = [&](int result) { return Napi::Number::New(info.Env(), result); };
   if (!instance.owns_socket(descriptor) || context == nullptr) return answer(-EBADF);
-  if (instance.tls(descriptor) != nullptr) return answer(-EALREADY);
+  const bool inside = flag_of(info[7]);
+  if (inside != (instance.tls(descriptor) != nullptr)) return answer(inside ? -ENOTCONN : -EALREADY);
   if (!info[2].IsString() || !info[6].IsString()) return answer(-EINVAL);
   TlsConnection* connection = TlsConnection::create(*context, instance.tls_room().method(), descriptor);
   if (connection == nullptr) return answer(-ENOMEM);
+  if (inside) connection->run_inside(instance.release_tls(descriptor));
   instance.adopt_tls(descriptor, connection);
   const std::string name = info[2].As<Napi::String>().Utf8Value();
   if (!connection->expect(name, flag_of(info[3]), flag_of(info[4]), flag_of(info[5]))) return answer(-EINVAL);

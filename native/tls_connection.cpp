@@ -37,6 +37,7 @@ BIO_METHOD* TlsConnection::create_method() {
 int TlsConnection::bio_read(BIO* bio, char* target, int room) {
   auto& connection = *static_cast<TlsConnection*>(BIO_get_data(bio));
   BIO_clear_retry_flags(bio);
+  if (connection.outer_ != nullptr) return connection.read_outer(bio, target, room);
   if (!connection.drained_ && connection.read_budget_ > 0) {
     ssize_t count;
     do count = ::recv(connection.descriptor_, target, static_cast<size_t>(room), 0);
@@ -64,6 +65,7 @@ int TlsConnection::bio_read(BIO* bio, char* target, int room) {
 int TlsConnection::bio_write(BIO* bio, const char* source, int length) {
   auto& connection = *static_cast<TlsConnection*>(BIO_get_data(bio));
   BIO_clear_retry_flags(bio);
+  if (connection.outer_ != nullptr) return connection.write_outer(bio, source, length);
   ssize_t count;
   do count = ::send(connection.descriptor_, source, static_cast<size_t>(length), MSG_NOSIGNAL);
   while (count < 0 && errno == EINTR);
@@ -218,7 +220,7 @@ int32_t TlsConnection::read(uint8_t* target, int64_t room, int32_t& state) {
   ERR_clear_error();
   if (!ended_) release_buffers();
   if (total == 0) return ended_ ? end_ : -EAGAIN;
-  if (ended_ || (total == room && SSL_has_pending(ssl_) == 1)) state |= kTlsMore;
+  if (ended_ || (total == room && (outer_ != nullptr || SSL_has_pending(ssl_) == 1))) state |= kTlsMore;
   return static_cast<int32_t>(total);
 }
 

@@ -1,12 +1,13 @@
 // TLS on one descriptor: handshake, bytes both ways, close_notify, and what is known of the peer. Non-blocking.
 //
 // Reads and writes the descriptor itself, with MSG_NOSIGNAL, through a BIO of its own. OpenSSL's error queue is empty before and
-// after each call. It owns no descriptor, waits for nothing and decides nothing: who fails is told to JavaScript.
+// after each call. Inside another one, TLS in TLS, it reads and writes that one instead (tls_layer.cpp). It owns no descriptor, waits for nothing and decides nothing: who fails is told to JavaScript.
 #pragma once
 
 #include <openssl/ssl.h>
 
 #include <cstdint>
+#include <memory>
 #include <string>
 
 #include "tls_context.h"
@@ -36,6 +37,8 @@ class TlsConnection {
 
   // Before the handshake. `name` '': none is sent or checked; `is_address`: checked against iPAddress, and never sent.
   bool expect(const std::string& name, bool is_address, bool send_name, bool check_name);
+  // Right after `create`: takes the other one over, whose plaintext carries this one's records from now on.
+  void run_inside(TlsConnection* outer);
   // Under which its sessions are kept. '': none are.
   void resume(const std::string& destination);
 
@@ -47,6 +50,9 @@ class TlsConnection {
   int32_t write(const uint8_t* source, int64_t length, int32_t& state);
   // Sends close_notify, if that can be said at all. 1: the peer's has come too.
   int32_t shut_down();
+  void shut_down_outer() {
+    if (outer_ != nullptr) outer_->shut_down();
+  }
 
   struct Failure {
     unsigned long code = 0;
@@ -72,6 +78,8 @@ class TlsConnection {
   void begin_call();
   int32_t reason_of(int result);
   void release_buffers();
+  int read_outer(BIO* bio, char* target, int room);
+  int write_outer(BIO* bio, const char* source, int length);
   static int bio_read(BIO* bio, char* target, int room);
   static int bio_write(BIO* bio, const char* source, int length);
   static long bio_control(BIO* bio, int command, long number, void* pointer);
@@ -79,6 +87,7 @@ class TlsConnection {
   TlsContext& context_;
   SSL* ssl_;
   const int descriptor_;
+  std::unique_ptr<TlsConnection> outer_;  // null: the descriptor carries its records
   // Of the call under way.
   int errno_ = 0;
   int64_t read_budget_ = 0;

@@ -41,7 +41,17 @@ export const TRANSFER_CODES = Object.freeze({
 export type TransferCode = keyof typeof TRANSFER_CODES;
 
 /** Where in its life a transfer was when it failed. */
-export type TransferPhase = 'arguments' | 'queue' | 'dns' | 'connect' | 'tls' | 'send' | 'head' | 'body' | 'done';
+export type TransferPhase =
+  | 'arguments'
+  | 'queue'
+  | 'dns'
+  | 'connect'
+  | 'proxy'
+  | 'tls'
+  | 'send'
+  | 'head'
+  | 'body'
+  | 'done';
 
 export interface TransferErrorDetails {
   /** Where the transfer was. Default `'arguments'` for INVALID_ARGUMENT, else unset. */
@@ -52,6 +62,8 @@ export interface TransferErrorDetails {
   url?: string | undefined;
   /** The system's error name, e.g. `ECONNREFUSED`. */
   errno?: string | undefined;
+  /** What a proxy answered with PROXY_FAILED: an HTTP status, or the reply code of SOCKS. */
+  status?: number | undefined;
   cause?: unknown;
 }
 
@@ -68,6 +80,8 @@ export class TransferError extends Error {
   readonly phase: TransferPhase | undefined;
   readonly limit: string | undefined;
   readonly errno: string | undefined;
+  /** Of PROXY_FAILED: what the proxy answered, an HTTP status or the reply code of SOCKS (RFC 1928 §6). */
+  readonly status: number | undefined;
   /** Set once by whoever knows the URL: the engine does not, the pool does. */
   url: string | undefined;
 
@@ -77,6 +91,7 @@ export class TransferError extends Error {
     this.phase = details.phase ?? (code === 'INVALID_ARGUMENT' ? 'arguments' : undefined);
     this.limit = details.limit;
     this.errno = details.errno;
+    this.status = details.status;
     this.url = details.url;
   }
 

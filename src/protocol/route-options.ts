@@ -5,7 +5,9 @@
 
 import { isIP } from 'node:net';
 import { invalidArgument } from './errors.ts';
+import { type Guard, type GuardGiven, resolveGuard } from './guard-options.ts';
 import { checkInteger, checkNumber, checkRecord, describe } from './options.ts';
+import { type ProxyGiven, type ProxyRules, resolveProxy } from './proxy-options.ts';
 import { DEFAULT_TLS_PLAN, resolveTlsOptions, type TlsOptions, type TlsPlan } from './tls-options.ts';
 
 /** Which addresses of a name are used (CURLOPT_IPRESOLVE): 0 all, 4 IPv4 only, 6 IPv6 only. */
@@ -43,6 +45,16 @@ export interface RouteOptions {
   keepAlive?: boolean | Partial<KeepAlive>;
   /** Of `https:` URLs. Default: Node's root certificates, TLS 1.2 and 1.3. */
   tls?: TlsOptions;
+  /**
+   * Through which proxy it goes (CURLOPT_PROXY): a URL, `ProxyOptions`, or `'env'` for curl's variables, read when the option is.
+   * Default: none. Not with `unixPath`, which then comes first.
+   */
+  proxy?: ProxyGiven;
+  /**
+   * Which addresses may be connected to: `'public-only'`, or a function that is asked about each one when it is known, before
+   * anything is sent to it. Default: all. With a proxy the target is asked about instead: see docs/guard.md.
+   */
+  guard?: GuardGiven;
 }
 
 /** `RouteOptions`, checked: what makes a route of an origin. */
@@ -55,6 +67,10 @@ export interface RoutePlan {
   readonly noDelay: boolean;
   readonly keepAlive: KeepAlive | null;
   readonly tls: TlsPlan;
+  /** null: nothing goes through a proxy. */
+  readonly proxy: ProxyRules | null;
+  /** null: every address may be connected to. */
+  readonly guard: Guard | null;
 }
 
 /** Empty texts and port 0: any host or port of the origin, or the origin's own as the target. */
@@ -74,6 +90,8 @@ export const ROUTE_OPTION_NAMES: readonly string[] = [
   'noDelay',
   'keepAlive',
   'tls',
+  'proxy',
+  'guard',
 ];
 
 /** sun_path holds 108 bytes; a path has an end mark (unix(7)). */
@@ -93,6 +111,8 @@ export const PLAIN_PLAN: RoutePlan = Object.freeze({
   noDelay: true,
   keepAlive: null,
   tls: DEFAULT_TLS_PLAN,
+  proxy: null,
+  guard: null,
 });
 
 /** Answers PLAIN_PLAN itself when nothing differs from it. Throws TransferError INVALID_ARGUMENT that names the option, behind `prefix`. */
@@ -107,6 +127,8 @@ export function resolveRouteOptions(given: RouteOptions, prefix = ''): RoutePlan
     noDelay: noDelay === undefined ? true : checkBoolean(`${prefix}noDelay`, noDelay),
     keepAlive: checkKeepAlive(`${prefix}keepAlive`, keepAlive),
     tls: resolveTlsOptions(tls, `${prefix}tls`),
+    proxy: resolveProxy(given.proxy, `${prefix}proxy`),
+    guard: resolveGuard(given.guard, `${prefix}guard`),
   };
   if (plan.unixPath !== '' && plan.connectTo.length > 0) {
     throw invalidArgument(
@@ -121,6 +143,7 @@ export function resolveRouteOptions(given: RouteOptions, prefix = ''): RoutePlan
 /** Whether nothing differs from PLAIN_PLAN, connect-to entries and TLS apart. */
 export function isPlainPlan(plan: RoutePlan): boolean {
   if (plan.unixPath !== '' || plan.localAddresses.length > 0 || plan.localPorts !== null) return false;
+  if (plan.proxy !== null || plan.guard !== null) return false;
   return plan.family === 0 && plan.noDelay && plan.keepAlive === null;
 }
 

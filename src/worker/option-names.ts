@@ -20,7 +20,7 @@ export function withPoolNames(error: unknown): unknown {
   if (!TransferError.is(error) || error.limit === undefined) return error;
   const names = POOL_NAMES.get(error.limit);
   if (names === undefined) return error;
-  const { code, message, phase, errno, url, cause } = error;
+  const { code, message, phase, errno, status, url, cause } = error;
   const sentence = message.replace(names.words, (word) => names.prefix + word);
-  return new TransferError(code, sentence, { phase, errno, url, cause, limit: names.limit });
+  return new TransferError(code, sentence, { phase, errno, status, url, cause, limit: names.limit });
 }

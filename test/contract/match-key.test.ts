@@ -10,11 +10,27 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { originOf } from '../../src/protocol/origin.ts';
+import type { ProxyPlan } from '../../src/protocol/proxy-options.ts';
 import { DEFAULT_TLS_PLAN, TLS_FIELDS, type TlsPlan } from '../../src/protocol/tls-options.ts';
 import type { TransferOptions } from '../../src/worker/multi/index.ts';
 import { firstDifference, matchKeyOf } from '../../src/worker/multi/match-key.ts';
 import { type Route, routeOf } from '../../src/worker/multi/route.ts';
 import { Rig } from './rig.ts';
+
+/** With TLS, so that each of its parts can change alone. */
+const BASE_PROXY: ProxyPlan = {
+  kind: 'https',
+  host: 'proxy.test',
+  port: 443,
+  name: 'https://proxy.test:443',
+  username: 'user',
+  password: 'secret',
+  fields: '',
+  tls: DEFAULT_TLS_PLAN,
+  tunnel: false,
+  guards: false,
+  identity: '',
+};
 
 type Changed = Partial<Omit<Route, 'origin'>> & { origin?: Partial<Route['origin']> };
 
@@ -33,7 +49,34 @@ const FIELDS: readonly { field: string; at: string; changed: Changed }[] = [
   { field: 'noDelay', at: 'noDelay', changed: { noDelay: false } },
   { field: 'keepAlive', at: 'keepAlive', changed: { keepAlive: { idleMs: 60_000, intervalMs: 60_000, probes: 9 } } },
   ...TLS_FIELDS.map((field) => ({ field: `tls ${field}`, at: 'tls', changed: { tls: tlsWith(field) } })),
+  ...(['kind', 'host', 'port', 'username', 'password', 'fields', 'tunnel', 'guards'] as const).map((field) => ({
+    field: `proxy ${field}`,
+    at: 'proxy',
+    changed: { proxy: proxyWith(field) },
+  })),
+  ...TLS_FIELDS.map((field) => ({
+    field: `proxy tls ${field}`,
+    at: 'proxy',
+    changed: { proxy: { ...BASE_PROXY, tls: tlsWith(field), identity: `tls ${field}` } },
+  })),
+  { field: 'guard', at: 'guard', changed: { guard: { identity: 'function 1', judge: () => undefined } } },
 ];
+
+/** A proxy of which this field is another's. */
+function proxyWith(field: keyof ProxyPlan): ProxyPlan {
+  const value = BASE_PROXY[field];
+  const other = typeof value === 'boolean' ? !value : typeof value === 'number' ? value + 1 : `other ${value}`;
+  return { ...BASE_PROXY, [field]: other, identity: field };
+}
+
+/** What two changes of the proxy make together. */
+function mergeProxy(a: ProxyPlan | null, b: ProxyPlan | null): ProxyPlan | null {
+  if (a === null || b === null) return a ?? b;
+  const merged = { ...a };
+  for (const field of Object.keys(BASE_PROXY) as (keyof ProxyPlan)[])
+    if (b[field] !== BASE_PROXY[field]) Object.assign(merged, { [field]: b[field] });
+  return { ...merged, tls: mergeTls(a.tls, b.tls), identity: `${a.identity} ${b.identity}` };
+}
 
 /** A plan of which this field is not the default. */
 function tlsWith(field: (typeof TLS_FIELDS)[number]): TlsPlan {
@@ -55,7 +98,7 @@ function mergeTls(a: TlsPlan | null, b: TlsPlan | null): TlsPlan | null {
 const PAIRS = FIELDS.flatMap((one, index) => FIELDS.slice(index + 1).map((other) => ({ one, other })));
 
 /** With a target, so that each of its parts can change alone. */
-const BASE: Changed = { connectTo: { host: 'fe80::1', port: 8080 }, tls: DEFAULT_TLS_PLAN };
+const BASE: Changed = { connectTo: { host: 'fe80::1', port: 8080 }, tls: DEFAULT_TLS_PLAN, proxy: BASE_PROXY };
 
 function route(...changes: readonly Changed[]): Route {
   const { origin } = routeOf(originOf(new URL('http://one.test/')));
@@ -63,10 +106,12 @@ function route(...changes: readonly Changed[]): Route {
   const text = `${parts.scheme}://${parts.host}:${parts.port}`;
   const connectTo = changes.reduce<Route['connectTo']>((target, changed) => merge(target, changed.connectTo), null);
   const tls = changes.reduce<TlsPlan | null>((plan, changed) => mergeTls(plan, changed.tls ?? null), null);
+  const proxy = changes.reduce<ProxyPlan | null>((plan, changed) => mergeProxy(plan, changed.proxy ?? null), null);
   const merged = Object.assign({ ...routeOf(origin) }, ...changes, {
     origin: { ...parts, text },
     connectTo,
     tls,
+    proxy,
   }) as Route;
   return { ...merged, plain: changes.every((changed) => Object.keys(changed).every((key) => key === 'origin')) };
 }
@@ -86,7 +131,7 @@ function merge(target: Route['connectTo'], changed: Route['connectTo'] | undefin
 
 describe('the key and the ladder agree', () => {
   test('contract/rule-60 every field of a route has its values here', () => {
-    const known = new Set([...FIELDS.map(({ at }) => at), 'plain', 'destination']);
+    const known = new Set([...FIELDS.map(({ at }) => at), 'plain', 'destination', 'forwards']);
     expect(Object.keys(route()).filter((name) => !known.has(name))).toEqual([]);
     expect(Object.keys(routeOf(route().origin).origin).sort()).toEqual(
       // The Host field follows from host and port.
@@ -109,11 +154,12 @@ describe('the key and the ladder agree', () => {
 
   test('contract/rule-60 a plain route differs from each that is not, and equals its like', () => {
     expectSame(route(), route());
-    for (const { field, changed } of FIELDS.filter(({ at }) => at !== 'connectTo' && at !== 'tls')) {
+    for (const { field, changed } of FIELDS.filter(({ at }) => !['connectTo', 'tls', 'proxy'].includes(at))) {
       expectDifferent(route(), route(changed), field);
     }
     expectDifferent(route(), route(BASE), 'connectTo host');
     expectDifferent(route(), route({ tls: DEFAULT_TLS_PLAN }), 'tls ca');
+    expectDifferent(route(), route({ proxy: BASE_PROXY }), 'proxy kind');
   });
 
   test('contract/rule-60 order and number of local addresses, each keep-alive value, and texts that hold separators', () => {

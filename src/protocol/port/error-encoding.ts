@@ -17,6 +17,7 @@ interface EncodedError {
   phase?: TransferPhase;
   limit?: string;
   errno?: string;
+  status?: number;
   cause?: EncodedError;
   /** AggregateError's. */
   errors?: EncodedError[];
@@ -57,6 +58,7 @@ function describeError(error: unknown, depth: number): EncodedError {
     if (error.phase !== undefined) encoded.phase = error.phase;
     if (error.limit !== undefined) encoded.limit = error.limit;
     if (error.errno !== undefined) encoded.errno = error.errno;
+    if (error.status !== undefined) encoded.status = error.status;
   } else if (error.stack !== undefined) {
     encoded.stack = error.stack;
   }
@@ -81,8 +83,8 @@ function textOf(thrown: unknown): string {
 function revive(encoded: EncodedError): Error {
   const cause = encoded.cause === undefined ? undefined : revive(encoded.cause);
   if (encoded.name === 'TransferError' && isTransferCode(encoded.code)) {
-    const { phase, limit, errno } = encoded;
-    return new TransferError(encoded.code, encoded.message, { phase, limit, errno, cause });
+    const { phase, limit, errno, status } = encoded;
+    return new TransferError(encoded.code, encoded.message, { phase, limit, errno, status, cause });
   }
   const options = cause === undefined ? undefined : { cause };
   const error =

@@ -24,6 +24,7 @@ export interface Addon {
   readInto(socket: number, target: Uint8Array, offset: number, length: number): number;
   write(socket: number, offset: number, length: number): number;
   writeFrom(socket: number, source: Uint8Array, offset: number, length: number): number;
+  endWriting(socket: number): number;
   close(socket: number): number;
   remoteAddress(socket: number): string;
   /** Where `read` and `write` find their bytes: the same two arrays at every call. */
@@ -40,6 +41,7 @@ export interface Addon {
     sendName: boolean,
     checkName: boolean,
     destination: string,
+    inside: boolean,
   ): number;
   tlsHandshake(socket: number): number;
   tlsApprove(socket: number): number;

@@ -46,14 +46,14 @@ export class NativeTls implements TlsIo {
     this.shutDown = native.tlsShutDown;
   }
 
-  start(socket: number, plan: TlsPlan, host: string, destination: string): number {
+  start(socket: number, plan: TlsPlan, host: string, destination: string, inside = false): number {
     const context = this.#contextOf(plan);
     const name = nameOf(plan.servername === null || plan.servername === '' ? host : plan.servername);
     const isAddress = isIP(name) !== 0;
     const sendName = plan.servername !== '' && !isAddress;
     const checkName = plan.checkServerIdentity === null;
     if (this.#accepted.size > 0) this.#takeOver(plan, context, destination);
-    return this.#native.tlsStart(socket, context, name, isAddress, sendName, checkName, destination);
+    return this.#native.tlsStart(socket, context, name, isAddress, sendName, checkName, destination, inside);
   }
 
   info(socket: number): TlsInfo {

@@ -31,9 +31,10 @@ export interface TlsIo {
   readonly state: Int32Array;
   /**
    * Puts TLS on a connected socket. `host`: the URL's, which is asked for and checked unless the plan names another.
-   * `destination`: what its sessions are kept by, beside the configuration. 0 or -errno. Throws an Error when the plan cannot be used.
+   * `destination`: what its sessions are kept by, beside the configuration. `inside`: in the TLS that
+   * the socket has already, which then carries it. 0 or -errno. Throws an Error when the plan cannot be used.
    */
-  start(socket: Socket, plan: TlsPlan, host: string, destination: string): number;
+  start(socket: Socket, plan: TlsPlan, host: string, destination: string, inside?: boolean): number;
   /** 0: done; TLS_WANT_READ or TLS_WANT_WRITE: not yet; TLS_FAILED, TLS_TRUNCATED or -errno: it failed. */
   handshake(socket: Socket): number;
   /** The peer is who it should be: sessions of this connection may be used from now on. */

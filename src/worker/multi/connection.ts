@@ -24,6 +24,7 @@ import {
   type TlsIo,
 } from '../io/tls-io.ts';
 import type { Destination } from './destination.ts';
+import { Expectation } from './expectation.ts';
 import { lossOf, mayRepeat, truncatedBody } from './loss.ts';
 import type { Multi } from './multi.ts';
 import { Parting } from './parting.ts';
@@ -77,6 +78,8 @@ export class Connection implements SocketOwner, ResponseSink, TimerOwner {
   #tlsState = 0;
   /** Bytes read from the socket and held back because the transfer paused. */
   #leftover: Uint8Array | null = null;
+  /** In the exchange under way, while its body waits for 100 (Continue). */
+  #expectation: Expectation | null = null;
   /** A chunk that `onData` refused with PAUSE: it comes again, first. */
   #refused: Uint8Array | null = null;
   /** The trailer section of the response that ends. */
@@ -136,10 +139,11 @@ export class Connection implements SocketOwner, ResponseSink, TimerOwner {
     transfer.state = 'sending';
     transfer.reused = this.uses > 0;
     transfer.remoteAddress = this.remoteAddress;
-    transfer.tls = this.#tls;
+    // In absolute form it is the proxy's, and nothing of the origin's.
+    transfer.tls = this.destination.route.forwards ? null : this.#tls;
     this.uses++;
     this.parser.limits = transfer.limits;
-    this.parser.begin(transfer.method, this);
+    this.parser.begin(transfer.method, this, transfer.upgrade ?? '');
     transfer.pace?.watch(multi, false);
     multi.sockets.want(this.#entry, transfer.paused ? WATCH_NONE : WATCH_IN);
     this.#sendStep(transfer, this.#sender.start(transfer));
@@ -152,11 +156,18 @@ export class Connection implements SocketOwner, ResponseSink, TimerOwner {
     if (this.#tls !== null) this.#noteTls(TLS_WRITE_WANTS_READ);
     switch (progress) {
       case 'sent':
+        if (this.parser.framing === 'tunnel') this.#endWriting(transfer);
+        else transfer.sentUs = transfer.since(multi.now);
+        this.#watch(transfer);
+        this.#awaitHead(transfer);
+        return;
+      case 'awaiting':
         transfer.sentUs = transfer.since(multi.now);
         this.#watch(transfer);
-        if (transfer.state !== 'sending') return;
-        transfer.state = 'waiting';
-        transfer.startPhaseClock(multi, multi.now, transfer.timeouts.headMs);
+        if (transfer.expects && transfer.state === 'sending') {
+          this.#expectation = new Expectation(multi, this, transfer.expectContinueMs);
+        }
+        this.#awaitHead(transfer);
         return;
       case 'blocked':
         // The peer takes no more for now. Each progress restarts the clock: a slow upload is not a silent peer.
@@ -177,6 +188,32 @@ export class Connection implements SocketOwner, ResponseSink, TimerOwner {
       case 'refused':
         this.#fail(this.#sender.fault as TransferError);
     }
+  }
+
+  #awaitHead(transfer: Transfer): void {
+    if (transfer.state !== 'sending') return;
+    transfer.state = 'waiting';
+    transfer.startPhaseClock(this.#multi, this.#multi.now, transfer.timeouts.headMs);
+  }
+
+  /** The body that waited for the server's word may go: the server has given it, or has been silent for long enough. */
+  sendBody(): void {
+    const { transfer } = this;
+    this.#expectation?.stop();
+    this.#expectation = null;
+    if (!this.#sender.sendBody() || transfer === null) return;
+    if (transfer.state === 'waiting') transfer.state = 'sending';
+    this.#multi.schedule(transfer);
+  }
+
+  /** The last of what goes into a tunnel is written; what comes out of it still does. */
+  #endWriting({ upload }: Transfer): void {
+    if (upload === null) return;
+    const { io } = this.#multi;
+    const { socket } = this.#entry;
+    // The peer may be gone already, which reading finds.
+    if (this.#tls === null) io.endWriting(socket);
+    else (io.tls as TlsIo).shutDown(socket);
   }
 
   /** The source of the body has more, or the transfer may send again. */
@@ -376,7 +413,7 @@ export class Connection implements SocketOwner, ResponseSink, TimerOwner {
    * body that only the close ends is not known to be whole (RFC 9112 §9.8).
    */
   #peerTruncated(transfer: Transfer): void {
-    if (transfer.state !== 'body' || this.parser.framing !== 'close' || this.parser.complete) {
+    if (transfer.state !== 'body' || !this.#endsWithConnection || this.parser.complete) {
       this.#peerClosed(transfer);
       return;
     }
@@ -389,7 +426,7 @@ export class Connection implements SocketOwner, ResponseSink, TimerOwner {
       return;
     }
     const { errno } = this.#sender;
-    if (this.parser.framing === 'close' && errno !== 0 && errno !== -EPIPE) {
+    if (this.#endsWithConnection && errno !== 0 && errno !== -EPIPE) {
       // A reset is told once, and writing was told: reading finds an end where the body was cut. EPIPE comes after a FIN.
       this.#connectionLost(errno);
       return;
@@ -404,22 +441,48 @@ export class Connection implements SocketOwner, ResponseSink, TimerOwner {
     this.#afterBytes(transfer);
   }
 
+  get #endsWithConnection(): boolean {
+    const { framing } = this.parser;
+    return framing === 'close' || framing === 'tunnel';
+  }
+
   // ── ResponseSink: what the parser found ──────────────────────────────────────────────────────────────────────────────
 
-  onInterim(): void {}
+  onInterim({ status }: ResponseParser): void {
+    if (status === 100) this.sendBody();
+  }
 
   onHead(parser: ResponseParser, bytes: Uint8Array, start: number, end: number): void {
     const transfer = this.transfer as Transfer;
-    transfer.status = parser.status;
+    const { status } = parser;
+    if ((status === 421 || status === 417) && this.#startOver(transfer, status)) return;
+    this.#expectation?.stop();
+    transfer.status = status;
     transfer.minorVersion = parser.minorVersion;
     transfer.state = 'body';
-    if (transfer.onHead === null) return;
-    try {
-      transfer.onHead(transfer, bytes, start, end);
-    } catch (error) {
-      this.#thrown = abortedByCallback('onHead', error);
-      throw this.#thrown;
+    if (transfer.onHead !== null) {
+      try {
+        transfer.onHead(transfer, bytes, start, end);
+      } catch (error) {
+        this.#thrown = abortedByCallback('onHead', error);
+        throw this.#thrown;
+      }
     }
+    if (parser.framing === 'tunnel' && this.transfer === transfer) this.sendBody();
+  }
+
+  /**
+   * The request is sent once more, on another connection, where the response says that this is the wrong one (421, RFC 9110 §15.5.20) or that
+   * the server knows no `Expect` (417, §10.1.1), and where it can be: its body was not begun, or can be given again.
+   */
+  #startOver(transfer: Transfer, status: 421 | 417): boolean {
+    if (this.#sender.uploadBegun) return false;
+    if (status === 421 ? transfer.retried : this.#sender.progress !== 'awaiting' || !transfer.expects) return false;
+    if (status === 417) transfer.expectationRefused = true;
+    this.parser.abandon();
+    this.abandon();
+    this.#multi.retry(transfer);
+    return true;
   }
 
   onBody(_parser: ResponseParser, bytes: Uint8Array, start: number, end: number): boolean {
@@ -535,6 +598,7 @@ export class Connection implements SocketOwner, ResponseSink, TimerOwner {
   #letGo(): void {
     this.state = 'closed';
     this.#sender.stop();
+    this.#expectation?.stop();
     this.#leftover = null;
     this.#refused = null;
     if (this.#restTimer !== null) this.#multi.timers.cancel(this.#restTimer);
@@ -587,7 +651,8 @@ export class Connection implements SocketOwner, ResponseSink, TimerOwner {
     if (keepAliveTimeoutS >= 0) this.keepAliveMs = keepAliveTimeoutS * 1000 - KEEP_ALIVE_MARGIN_MS;
     if (this.keepAliveMs <= 0) return false;
     // The response came before the request was sent whole: the rest of the request would be taken for the next one.
-    return this.#sender.progress === 'sent';
+    const { progress } = this.#sender;
+    return progress === 'sent' || (progress === 'awaiting' && transfer.upgrade !== null);
   }
 
   #connectionLost(negativeErrno: number): void {
@@ -623,7 +688,7 @@ export class Connection implements SocketOwner, ResponseSink, TimerOwner {
     const tls = this.#tlsState;
     const blocked = progress === 'blocked' && !sendPaused && (tls & TLS_WRITE_WANTS_READ) === 0;
     const outgoing = blocked || (tls & TLS_READ_WANTS_WRITE) !== 0 ? WATCH_OUT : WATCH_NONE;
-    pace?.watch(this.#multi, paused || sendPaused || progress === 'starved');
+    pace?.watch(this.#multi, paused || sendPaused || progress === 'starved' || progress === 'awaiting');
     this.#multi.sockets.want(this.#entry, incoming | outgoing);
   }
 
@@ -649,7 +714,7 @@ export class Connection implements SocketOwner, ResponseSink, TimerOwner {
 
   #restartBodyClock(transfer: Transfer): void {
     const { timeouts, paused, pace } = transfer;
-    const held = paused || pace?.receive?.waiting;
+    const held = paused || pace?.receive?.waiting || this.parser.framing === 'tunnel';
     transfer.startPhaseClock(this.#multi, this.#multi.now, held ? 0 : timeouts.bodyIdleMs);
   }
 

@@ -4,6 +4,7 @@
  * socket is `socket-opener.ts`'s, names are `lookups.ts`'s.
  *
  *   dns      waits for the addresses; with no descriptor left to look them up, for one (`descriptor-shortage.ts`)
+ *            The guard, where there is one, is asked about them before any is connected to; none but those that it lets pass race
  *   connect  racers: one address is tried, the next joins when it fails or after `happyEyeballsMs`; the first to connect wins and
  *            the others close. With no descriptor left it waits for one (`descriptor-shortage.ts`)
  *   ended    won, failed or cancelled
@@ -11,7 +12,9 @@
  * The limits count a dial as one connection, however many racers it has.
  */
 
+import { isIP } from 'node:net';
 import { TransferError } from '../../protocol/errors.ts';
+import { type GuardVerdicts, refused } from '../../protocol/guard-options.ts';
 import { EINPROGRESS } from '../io/errno.ts';
 import { interleaved } from './address-order.ts';
 import type { Destination } from './destination.ts';
@@ -36,6 +39,8 @@ export class Dial implements LookupWaiter, TimerOwner {
   readonly #multi: Multi;
   /** True exactly while it waits for the addresses. */
   #lookingUp = false;
+  /** True exactly while it waits for the guard. */
+  #judging = false;
   #addresses: readonly string[] = [];
   #index = 0;
   /** Oldest first. */
@@ -57,6 +62,10 @@ export class Dial implements LookupWaiter, TimerOwner {
 
   start(): void {
     const { route } = this.transfer;
+    if (route.proxy !== null && route.guard !== null) {
+      this.#askAboutTarget();
+      return;
+    }
     if (route.unixPath !== '') {
       this.onAddresses([route.unixPath]);
       return;
@@ -77,8 +86,57 @@ export class Dial implements LookupWaiter, TimerOwner {
     this.#noShortage();
     this.transfer.dnsUs = this.transfer.since(this.#multi.now);
     this.phase = 'connect';
+    const { guard, proxy } = this.transfer.route;
+    if (guard === null || proxy !== null) this.#race(addresses);
+    else this.#ask(addresses, (verdicts) => this.#race(this.#withoutRefused(addresses, verdicts)));
+  }
+
+  #race(addresses: readonly string[]): void {
     this.#addresses = interleaved(addresses);
     this.proceed();
+  }
+
+  /** A function of the application's may have removed the transfer, or answer late. */
+  #ask(addresses: readonly string[], then: (verdicts: GuardVerdicts) => void): void {
+    const { route } = this.transfer;
+    const { guard, connectTo, origin, unixPath } = route;
+    const { host, port } = connectTo ?? origin;
+    const question = { addresses, host, port: unixPath === '' ? port : 0, url: urlOf(this.transfer) };
+    this.#judging = true;
+    this.#multi.guards.ask(guard as NonNullable<typeof guard>, question, (verdicts) => {
+      this.#judging = false;
+      if (!this.#ended) then(verdicts);
+    });
+  }
+
+  #withoutRefused(addresses: readonly string[], verdicts: GuardVerdicts): readonly string[] {
+    return addresses.filter((_, index) => {
+      const refusal = verdicts[index];
+      if (refusal !== null && refusal !== undefined) this.#failures.push(refusal);
+      return refusal === null;
+    });
+  }
+
+  /**
+   * A proxy is the application's choice, and what it connects to on our behalf is what a guard is for. A name is resolved there, where
+   * no address can be judged: it passes only where the proxy is said to be a guard itself.
+   */
+  #askAboutTarget(): void {
+    const { route } = this.transfer;
+    const { host } = route.connectTo ?? route.origin;
+    if (isIP(host) !== 0) {
+      this.#ask([host], ([refusal]) => {
+        if (refusal === null) this.#lookUp();
+        else this.#multi.dialFailed(this, refusal ?? refused(`The guard said nothing about ${host}.`));
+      });
+      return;
+    }
+    if (route.proxy?.guards) {
+      this.#lookUp();
+      return;
+    }
+    const sentence = `The guard cannot judge ${host}, because its addresses are known to the proxy ${route.proxy?.name} alone; set proxy.guards if that proxy itself refuses what must not be reached, or list the host in proxy.noProxy.`;
+    this.#multi.dialFailed(this, refused(sentence));
   }
 
   onLookupFailed(error: TransferError): void {
@@ -121,6 +179,7 @@ export class Dial implements LookupWaiter, TimerOwner {
 
   /** Tries the next address. With none left it fails as soon as no racer is left. Without any yet, it looks for some. */
   proceed(): void {
+    if (this.#judging) return;
     if (this.phase === 'dns') {
       if (!this.#lookingUp) this.#lookUp();
       return;
@@ -243,6 +302,13 @@ export class Dial implements LookupWaiter, TimerOwner {
 function tellerOf(failures: readonly TransferError[]): TransferError | undefined {
   const last = failures.findLast(({ errno }) => errno !== 'EAFNOSUPPORT') ?? failures.at(-1);
   return last !== undefined && (last.errno === undefined || last.limit !== undefined) ? last : undefined;
+}
+
+/** As the caller gave it, without what no URL of a request has. */
+function urlOf({ origin, route, head }: Transfer): string {
+  const start = head.indexOf(' ') + 1;
+  const target = head.slice(start, head.indexOf(' ', start));
+  return route.forwards ? target : origin.text + target;
 }
 
 function reason(failures: readonly TransferError[], teller: TransferError | undefined): string {

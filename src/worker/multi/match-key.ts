@@ -13,6 +13,7 @@
  * would come to the same today, such as `family: 4` for a host that is an IPv4 address.
  */
 
+import type { ProxyPlan } from '../../protocol/proxy-options.ts';
 import { TLS_FIELDS, type TlsPlan } from '../../protocol/tls-options.ts';
 import type { Route } from './route.ts';
 
@@ -36,6 +37,20 @@ const sameNoDelay: SameField = (a, b) => a.noDelay === b.noDelay;
 const sameKeepAlive: SameField = ({ keepAlive: a }, { keepAlive: b }) =>
   a?.idleMs === b?.idleMs && a?.intervalMs === b?.intervalMs && a?.probes === b?.probes;
 
+/** What is said of ourselves to one proxy is said to no other, and a connection through one is none through another. */
+const PROXY_FIELDS = [
+  'kind',
+  'host',
+  'port',
+  'username',
+  'password',
+  'fields',
+  'tunnel',
+  'guards',
+] as const satisfies readonly (keyof ProxyPlan)[];
+/** A connection that was opened under another guard, or none, leads to an address that this one was not asked about. */
+const sameGuard: SameField = (a, b) => a.guard?.identity === b.guard?.identity;
+
 const LADDER: readonly (readonly [field: string, same: SameField])[] = [
   ['scheme', sameScheme],
   ['host', sameHost],
@@ -51,16 +66,29 @@ const LADDER: readonly (readonly [field: string, same: SameField])[] = [
   ['keepAlive', sameKeepAlive],
   // One for each option: a connection was verified, and has shown who we are, by all of them.
   ...TLS_FIELDS.map((field) => [`tls ${field}`, sameTls(field)] as const),
+  ...PROXY_FIELDS.map((field) => [`proxy ${field}`, sameProxy(field)] as const),
+  ...TLS_FIELDS.map((field) => [`proxy tls ${field}`, sameProxyTls(field)] as const),
+  ['guard', sameGuard],
 ];
 
 function sameTls(field: keyof TlsPlan): SameField {
-  return ({ tls: a }, { tls: b }) => {
-    if (a === b) return true;
-    if (a === null || b === null) return false;
-    const [one, other] = [a[field], b[field]];
-    if (Array.isArray(one) && Array.isArray(other)) return sameList(one, other);
-    return one === other;
-  };
+  return ({ tls: a }, { tls: b }) => sameOfPlans(field, a, b);
+}
+
+function sameProxyTls(field: keyof TlsPlan): SameField {
+  return ({ proxy: a }, { proxy: b }) => sameOfPlans(field, a?.tls ?? null, b?.tls ?? null);
+}
+
+function sameOfPlans(field: keyof TlsPlan, a: TlsPlan | null, b: TlsPlan | null): boolean {
+  if (a === b) return true;
+  if (a === null || b === null) return false;
+  const [one, other] = [a[field], b[field]];
+  if (Array.isArray(one) && Array.isArray(other)) return sameList(one, other);
+  return one === other;
+}
+
+function sameProxy(field: (typeof PROXY_FIELDS)[number]): SameField {
+  return ({ proxy: a }, { proxy: b }) => a?.[field] === b?.[field];
 }
 
 /** The first field in which they differ; null: their transfers may share a connection. */
@@ -85,6 +113,8 @@ export function matchKeyOf(route: Route): string {
     noDelay,
     probing,
     tls?.identity,
+    route.proxy?.identity,
+    route.guard?.identity,
   ];
   return `${origin.text} ${JSON.stringify(rest)}`;
 }

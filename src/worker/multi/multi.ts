@@ -23,6 +23,7 @@ import { Completions } from './completions.ts';
 import { ConnectionCache } from './connection-cache.ts';
 import { DescriptorShortage } from './descriptor-shortage.ts';
 import type { Dial } from './dial.ts';
+import { GuardDesk } from './guard-desk.ts';
 import { Lookups } from './lookups.ts';
 import {
   type ClearOptions,
@@ -87,6 +88,7 @@ export class Multi {
   /** @internal */ readonly cache: ConnectionCache;
   /** @internal */ readonly placer: Placer;
   /** @internal */ readonly lookups: Lookups;
+  /** @internal */ readonly guards = new GuardDesk(this);
   /** @internal */ readonly socketOpener = new SocketOpener(this);
   /** @internal */ readonly shortage = new DescriptorShortage(this);
   /** @internal */ readonly happyEyeballsMs: number;
@@ -441,6 +443,7 @@ export class Multi {
       for (let transfer = all.first; transfer !== null; transfer = all.first) this.remove(transfer);
       this.placer.closeAllIdle();
       this.lookups.leave();
+      this.guards.leave();
       // Whatever the callbacks do now, it is closed.
       this.#closed = true;
       this.#endTurn();
@@ -504,11 +507,13 @@ export class Multi {
     this.complete(transfer, error);
   }
 
-  /** @internal Its reused connection died before any response byte: once more, on a fresh one. */
+  /** @internal Its reused connection died before any response byte, or the server wants it otherwise: once more, on a fresh one. */
   retry(transfer: Transfer): void {
     transfer.retried = true;
     transfer.connection = null;
     transfer.bytesSent = 0;
+    transfer.sentUs = -1;
+    transfer.firstByteUs = -1;
     transfer.pace?.stop(this);
     transfer.state = 'runnable';
     transfer.startPhaseClock(this, this.now, 0);

@@ -7,6 +7,8 @@
 
 import { TransferError } from '../../protocol/errors.ts';
 import type { TlsInfo } from '../io/tls-io.ts';
+import { type Rung, rungAfter } from '../proxy/ladder.ts';
+import { Tunnel } from '../proxy/tunnel.ts';
 import { Connection } from './connection.ts';
 import type { ConnectionCache } from './connection-cache.ts';
 import type { Destination } from './destination.ts';
@@ -80,22 +82,32 @@ export class Placer implements TimerOwner {
     const { transfer, destination } = dial;
     transfer.dial = null;
     transfer.connectUs = transfer.since(this.#multi.now);
-    const { tls } = transfer.route;
-    if (tls === null) {
-      this.#beginFirst(transfer, destination, entry, null);
-      return;
-    }
-    transfer.handshake = new TlsHandshake(this.#multi, transfer, destination, entry, tls);
-    transfer.handshake.start();
+    this.#climb(transfer, destination, entry, 'connected', null);
   }
 
-  handshakeSucceeded({ transfer, destination, entry }: TlsHandshake, info: TlsInfo): void {
+  /** `info`: of the TLS that the socket has by now, the outer one or the inner one; null: none. */
+  handshakeSucceeded({ transfer, destination, entry, rung }: TlsHandshake | Tunnel, info: TlsInfo | null): void {
     transfer.handshake = null;
-    this.#beginFirst(transfer, destination, entry, info);
+    this.#climb(transfer, destination, entry, rung, info);
+  }
+
+  /** The next rung of `worker/proxy/ladder.ts`, or, where that was the last, the first request. */
+  #climb(transfer: Transfer, destination: Destination, entry: SocketEntry, done: Rung, tls: TlsInfo | null): void {
+    const rung = rungAfter(transfer.route, done);
+    if (rung === 'connected' || rung === 'ready') {
+      transfer.tlsUs = done === 'connected' ? transfer.connectUs : transfer.since(this.#multi.now);
+      this.#beginFirst(transfer, destination, entry, tls);
+      return;
+    }
+    const handshake =
+      rung === 'tunnel'
+        ? new Tunnel(this.#multi, transfer, destination, entry, tls)
+        : new TlsHandshake(this.#multi, transfer, destination, entry, rung);
+    transfer.handshake = handshake;
+    handshake.start();
   }
 
   #beginFirst(transfer: Transfer, destination: Destination, entry: SocketEntry, tls: TlsInfo | null): void {
-    transfer.tlsUs = tls === null ? transfer.connectUs : transfer.since(this.#multi.now);
     this.opened++;
     const connection = new Connection(this.#multi, destination, entry, transfer.limits, tls);
     connection.generation = transfer.generation;

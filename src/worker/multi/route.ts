@@ -6,7 +6,9 @@
  * Most transfers have nothing but an origin: they share the plain route of that origin.
  */
 
+import type { Guard } from '../../protocol/guard-options.ts';
 import type { Origin } from '../../protocol/origin.ts';
+import { type ProxyPlan, proxyFor } from '../../protocol/proxy-options.ts';
 import {
   type ConnectToEntry,
   type IpFamily,
@@ -40,6 +42,12 @@ export interface Route {
   readonly keepAlive: KeepAlive | null;
   /** null: the origin is reached without TLS. */
   readonly tls: TlsPlan | null;
+  /** null: the origin is connected to directly. */
+  readonly proxy: ProxyPlan | null;
+  /** The proxy sends the requests on itself, in absolute form; it opens no tunnel for them. */
+  readonly forwards: boolean;
+  /** Who is asked about addresses; null: nobody. */
+  readonly guard: Guard | null;
   /** True exactly when everything but the origin is the default: then the origin's text tells routes apart. */
   readonly plain: boolean;
   /** @internal Where a connection cache last found it to lead, so that a request looks nothing up. No part of the value. */
@@ -53,6 +61,7 @@ export function routeOf(origin: Origin, plan: RoutePlan = PLAIN_PLAN): Route {
   const tls = origin.scheme === 'https' ? plan.tls : null;
   // By identity, not by reference: kept plans are dropped when there are many.
   const plainTls = tls === null || tls.identity === DEFAULT_TLS_PLAN.identity;
+  const proxy = unixPath === '' ? proxyFor(plan.proxy, origin) : null;
   const plain = plan === PLAIN_PLAN || (connectTo === null && plainTls && isPlainPlan(plan));
   return {
     origin,
@@ -64,6 +73,9 @@ export function routeOf(origin: Origin, plan: RoutePlan = PLAIN_PLAN): Route {
     noDelay,
     keepAlive,
     tls,
+    proxy,
+    forwards: proxy !== null && forwardsTo(proxy, origin, connectTo),
+    guard: plan.guard,
     plain,
     destination: null,
   };
@@ -71,7 +83,12 @@ export function routeOf(origin: Origin, plan: RoutePlan = PLAIN_PLAN): Route {
 
 /** Where the TCP connection goes: meaningless with a `unixPath`. */
 export function tcpTarget(route: Route): HostPort {
-  return route.connectTo ?? route.origin;
+  return route.proxy ?? route.connectTo ?? route.origin;
+}
+
+/** Another target than the origin's is for a tunnel, where the proxy does not know better (curl, too). */
+function forwardsTo(proxy: ProxyPlan, origin: Origin, connectTo: HostPort | null): boolean {
+  return origin.scheme === 'http' && proxy.kind !== 'socks5' && connectTo === null && !proxy.tunnel;
 }
 
 /** `127.0.0.1:80`, `[::1]:80`. */
@@ -93,6 +110,7 @@ function connectToOf(origin: Origin, entries: readonly ConnectToEntry[]): HostPo
 /** What is reached for where it is not the origin, to stand behind the origin in a sentence; '' else. */
 export function detourOf(route: Route): string {
   if (route.unixPath !== '') return ` over the unix socket ${unixPathText(route.unixPath)}`;
+  if (route.proxy !== null) return ` through the proxy ${route.proxy.name}`;
   if (route.connectTo === null) return '';
   return ` by way of ${hostPortText(route.connectTo.host, route.connectTo.port)}`;
 }

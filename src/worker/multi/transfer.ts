@@ -7,7 +7,7 @@
  *   new       not added to a multi, or removed from it
  *   runnable  added; starts in the multi's next turn
  *   queued    waits in its destination's queue for a connection slot
- *   dialing   `dial` opens a connection for it: look-up, then connecting; then `handshake` sets up TLS, for https
+ *   dialing   `dial` opens a connection for it: look-up, then connecting; then `handshake`, for TLS and for a proxy
  *   sending   has `connection`; part of the request is not written yet (a response may already arrive)
  *   waiting   has `connection`; the request is written, the final head has not arrived
  *   body      has `connection`; the head has been delivered
@@ -19,15 +19,16 @@ import { MultiError, type TransferError, type TransferPhase } from '../../protoc
 import { completeTimeouts, type Limits, type Timeouts } from '../../protocol/options.ts';
 import type { Origin } from '../../protocol/origin.ts';
 import type { TlsInfo } from '../io/tls-io.ts';
+import { headAlong } from '../proxy/forward-head.ts';
 import type { Connection } from './connection.ts';
 import type { Dial } from './dial.ts';
+import type { Handshake } from './handshake.ts';
 import type { Multi } from './multi.ts';
 import { type Pace, paceOf } from './pace.ts';
 import type { Route } from './route.ts';
 import type { SocketHooks } from './socket-hooks.ts';
 import { phaseTimeout, totalTimeout } from './timeouts.ts';
 import { TimerNode } from './timer-queue.ts';
-import type { TlsHandshake } from './tls-handshake.ts';
 import {
   checkCallback,
   type DataCallback,
@@ -72,6 +73,8 @@ export interface TransferInfo {
   readonly reused: boolean;
   /** `127.0.0.1:8080`; '' before there is a connection. */
   readonly remoteAddress: string;
+  /** The proxy it goes through, `http://proxy.example:3128` (CURLINFO_USED_PROXY); '': none. Then `remoteAddress` is the proxy's. */
+  readonly proxy: string;
   /** Protocol, cipher and whether a session was resumed (CURLINFO_TLS_SSL_PTR); null on plain connections and before there is one. */
   readonly tls: TlsInfo | null;
   readonly bytesReceived: number;
@@ -84,19 +87,26 @@ const NEVER = Number.POSITIVE_INFINITY;
 const US_PER_MS = 1000;
 
 export class Transfer {
-  readonly origin: Origin;
+  // Changed by `become` alone.
+  origin: Origin;
   /** Where and how it connects. */
-  readonly route: Route;
-  readonly method: string;
-  readonly head: string;
-  readonly body: Uint8Array | null;
-  readonly upload: UploadSource | null;
+  route: Route;
+  method: string;
+  head: string;
+  body: Uint8Array | null;
+  upload: UploadSource | null;
   /** Changed with `setTimeouts`. */
   timeouts: Readonly<Timeouts>;
   readonly limits: Readonly<Limits>;
   readonly forbidReuse: boolean;
   /** null: its method says. */
   readonly idempotent: boolean | null;
+  /** The protocols that it would switch to; '': it is a CONNECT; null: it stays with HTTP. */
+  readonly upgrade: string | null;
+  /** How long its body waits for 100 (Continue); 0: it does not. */
+  readonly expectContinueMs: number;
+  /** It opens a connection and is complete (CURLOPT_CONNECT_ONLY). */
+  readonly connectOnly: boolean;
   onHead: HeadCallback | null = null;
   onData: DataCallback | null = null;
   onEnd: EndCallback | null = null;
@@ -125,12 +135,14 @@ export class Transfer {
   /** @internal */ queueNext: Transfer | null = null;
   /** @internal True exactly while it waits in the multi's list of transfers to run. */ scheduled = false;
   /** @internal Set in 'dialing', until connected. */ dial: Dial | null = null;
-  /** @internal Set in 'dialing', once connected and where there is TLS. */ handshake: TlsHandshake | null = null;
+  /** @internal Set in 'dialing', once connected: TLS, or a proxy. */ handshake: Handshake | null = null;
   /** @internal Set in 'sending', 'waiting' and 'body'. */ connection: Connection | null = null;
   /** @internal */ readonly freshConnect: boolean;
   /** @internal null: the engine opens and closes its sockets itself. */ readonly socketHooks: SocketHooks | null =
     null;
   /** @internal */ retried = false;
+  /** @internal The server does not know `Expect` (417). */ expectationRefused = false;
+  /** @internal Its connection can serve again; meaningful in 'done'. */ kept = false;
   /** @internal Where its unread message waits; -1: it has none. See completions.ts. */ messagePlace = -1;
   /** @internal True exactly while its EASY_DONE waits to be told. */ unnotified = false;
   /** @internal Receiving is paused. */ paused = false;
@@ -159,7 +171,7 @@ export class Transfer {
     this.route = request.route;
     this.origin = request.route.origin;
     this.method = request.method;
-    this.head = request.head;
+    this.head = headAlong(request.route, request.head);
     this.body = request.body;
     this.upload = request.upload;
     this.timeouts = request.timeouts;
@@ -169,6 +181,9 @@ export class Transfer {
     this.freshConnect = extras?.freshConnect === true;
     this.forbidReuse = extras?.forbidReuse === true;
     this.idempotent = extras?.idempotent ?? null;
+    this.upgrade = extras?.upgrade ?? null;
+    this.expectContinueMs = extras?.expectContinueMs ?? 0;
+    this.connectOnly = extras?.connectOnly === true;
     this.pace = extras?.pace === undefined ? null : paceOf(this, extras.pace);
     if (given === null) return;
     this.socketHooks = socketHooksOf(given);
@@ -246,6 +261,7 @@ export class Transfer {
       httpVersion: this.minorVersion < 0 ? '' : `HTTP/1.${this.minorVersion}`,
       reused: this.reused,
       remoteAddress: this.remoteAddress,
+      proxy: this.route.proxy?.name ?? '',
       tls: this.tls,
       bytesReceived: this.bytesReceived,
       bytesSent: this.bytesSent,
@@ -272,7 +288,18 @@ export class Transfer {
 
   /** @internal True when it must not take an idle connection: asked for, or the one retry. */
   get mustBeFresh(): boolean {
-    return this.freshConnect || this.retried;
+    return this.freshConnect || this.retried || this.connectOnly;
+  }
+
+  /** @internal Its head says `Expect: 100-continue`: there is content, and nobody has refused to be told so. */
+  get expects(): boolean {
+    if (this.expectContinueMs === 0 || this.expectationRefused) return false;
+    return this.upload !== null || (this.body !== null && this.body.length > 0);
+  }
+
+  /** @internal Its body goes out only when the server has said so. */
+  get bodyWaits(): boolean {
+    return this.upgrade !== null || (this.expectContinueMs > 0 && this.expects);
   }
 
   /** @internal Where it is, as errors tell it. */
@@ -283,7 +310,7 @@ export class Transfer {
       case 'queued':
         return 'queue';
       case 'dialing':
-        return this.handshake !== null ? 'tls' : (this.dial?.phase ?? 'connect');
+        return this.handshake?.phase ?? this.dial?.phase ?? 'connect';
       case 'sending':
         return 'send';
       case 'waiting':
@@ -349,6 +376,20 @@ export class Transfer {
     multi.fail(this, this.totalDeadline <= now ? totalTimeout(this) : phaseTimeout(this));
   }
 
+  /**
+   * @internal Takes another request's target, head and body, and keeps its own clocks, limits and callbacks: what sends many requests
+   * needs no new transfer for each. Throws MultiError ADDED_ALREADY.
+   */
+  become({ route, method, head, body, upload }: PreparedRequest): void {
+    if (this.multi !== null) throw new MultiError('ADDED_ALREADY');
+    this.route = route;
+    this.origin = route.origin;
+    this.method = method;
+    this.head = headAlong(route, head);
+    this.body = body;
+    this.upload = upload;
+  }
+
   /** @internal Back to what it was before `add`, so that it can be added again (rule 4). */
   reset(): void {
     this.state = 'new';
@@ -375,6 +416,7 @@ export class Transfer {
     this.bytesReceived = 0;
     this.bytesSent = 0;
     this.retried = false;
+    this.expectationRefused = false;
     this.queuedUs = -1;
     this.dnsUs = -1;
     this.connectUs = -1;
