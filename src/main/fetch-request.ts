@@ -45,6 +45,8 @@ export interface FetchRequest {
   readonly referrer: Referrer | null;
   /** What the body of the response must be; null: anything. */
   readonly integrity: Integrity | null;
+  /** It does not go straight to a shard: see detour.ts. */
+  readonly takesDetour: boolean;
   /** Redirects, retries, cookies and answers to challenges. */
   readonly policies: CallPolicies;
 }
@@ -67,7 +69,12 @@ export class FetchRequests {
 
   /** Throws TransferError INVALID_ARGUMENT that names the option. */
   prepare(input: unknown, init: unknown): FetchRequest {
-    if (isRequestLike(input)) return this.#withInit(this.#targets.of(input.url), mergeRequest(input, init));
+    if (isRequestLike(input)) {
+      const request = this.#withInit(this.#targets.of(input.url), mergeRequest(input, init));
+      const { body } = request;
+      if (body === null || !('source' in body) || body.source !== input.body) return request;
+      return { ...request, body: { ...body, ofRequest: true }, takesDetour: true };
+    }
     const target = this.#targets.of(input);
     if (init !== undefined && init !== null) return this.#withInit(target, init);
     if (target.userinfo !== null) return this.#withInit(target, {});
@@ -81,7 +88,7 @@ export class FetchRequests {
     const { upgrade } = plan;
     const method = methodOf(given.method ?? undefined, plan);
     const signal = checkSignal(given.signal);
-    const headers = headerPairs(given.headers);
+    const headers = headerPairs(given.headers, method === 'CONNECT');
     const policies = policiesOf(given, target, headers, this.#policies);
     const timeouts = completeTimeouts(given.timeouts, this.#timeouts);
     checkBrowserMembers(given);
@@ -117,6 +124,7 @@ export class FetchRequests {
       upgrade,
       referrer,
       integrity,
+      takesDetour: target.isLocal || integrity !== null,
       policies,
     };
   }
@@ -169,6 +177,7 @@ function plainGet(target: FetchTarget, decompress: boolean, policies: CallPolici
     upgrade: null,
     referrer: null,
     integrity: null,
+    takesDetour: target.isLocal,
     policies,
   };
 }

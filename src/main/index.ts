@@ -11,6 +11,7 @@ export type { Pem, TlsOptions, TlsVersion } from '../protocol/tls-options.ts';
 export type { AuthOptions, BearerAuth, PasswordAuth } from './auth.ts';
 export type { CookieJar } from './cookies.ts';
 export { fetch } from './default-pool.ts';
+export { type DuplexInit, type OpenedDuplex, openDuplex } from './duplex.ts';
 export type { FetchBody } from './fetch-body.ts';
 export type { FetchHeaders, FetchInit } from './fetch-init.ts';
 export type { ConnectionOptions, PlacementOption, PoolOptions } from './options.ts';

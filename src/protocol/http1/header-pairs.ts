@@ -7,8 +7,8 @@ import { checkHeader, normalizeHeaderValue } from './request-head.ts';
 export type HeaderPair = readonly [name: string, value: string];
 export type HeadersGiven = Iterable<readonly string[]> | Record<string, string | readonly string[]>;
 
-/** Throws TransferError INVALID_ARGUMENT that names the field. */
-export function headerPairs(headers: unknown): HeaderPair[] {
+/** `connects`: they are said to a proxy (CONNECT). Throws TransferError INVALID_ARGUMENT that names the field. */
+export function headerPairs(headers: unknown, connects = false): HeaderPair[] {
   if (headers === undefined || headers === null) return [];
   if (typeof headers !== 'object') {
     throw invalidArgument('headers', `headers must be a record, pairs or a Headers object, not ${describe(headers)}.`);
@@ -23,7 +23,7 @@ export function headerPairs(headers: unknown): HeaderPair[] {
     const values: unknown[] = Array.isArray(entry[1]) ? entry[1] : [entry[1]];
     for (const given of values) {
       const value = normalizeHeaderValue(text(given, 'value'));
-      checkHeader(name, value);
+      checkHeader(name, value, connects);
       pairs.push([name, value]);
     }
   }

@@ -13,6 +13,7 @@
 import { invalidArgument, type TransferError } from '../errors.ts';
 import { excerptText } from './excerpt.ts';
 import { isFieldValue, isToken, isVisible, trimBlanks } from './tokens.ts';
+import type { Upgrade } from './upgrade.ts';
 
 /** `bodyBytes` of a request without a body. */
 export const NO_BODY = -1;
@@ -29,15 +30,18 @@ export interface RequestHead {
   headers: readonly (readonly [name: string, value: string])[];
   /** Length of the body; NO_BODY (-1) without one, CHUNKED_BODY (-2) when the length is not known. */
   bodyBytes: number;
+  /** Where it leaves HTTP; null or absent: it does not. With an authority it is a CONNECT, whatever method, target and host say. */
+  upgrade?: Upgrade | null;
 }
 
+const CONNECT = 'CONNECT';
 const ACCEPT = 'accept: */*\r\n';
 const USER_AGENT = 'user-agent: shardfetch\r\n';
 
 /** The methods that the fetch standard upper-cases. Others stay: `patch` is not PATCH. */
 const NORMALIZED_METHODS = new Set(['DELETE', 'GET', 'HEAD', 'OPTIONS', 'POST', 'PUT']);
 
-/** CONNECT is the proxy code's; TRACE and TRACK hand credentials back to whoever reads the answer. */
+/** CONNECT is the proxy code's and the option upgrade's; TRACE and TRACK hand credentials back to whoever reads the answer. */
 const FORBIDDEN_METHODS = new Set(['CONNECT', 'TRACE', 'TRACK']);
 
 /** Methods whose content has a meaning: without any they say so with a length of 0 (RFC 9110 section 8.6). */
@@ -46,13 +50,13 @@ const METHODS_WITH_CONTENT = new Set(['POST', 'PUT', 'PATCH']);
 /** Field names, in lower case, that a caller may not send, each with what to do instead. */
 const REFUSED_FIELDS = new Map([
   ['connection', 'whether a connection is kept is decided by the pool'],
-  ['expect', 'it is not supported yet: the body is sent without waiting for "100 Continue"'],
+  ['expect', 'give the option expectContinue, which also waits for the answer'],
   ['http2-settings', 'an upgrade to HTTP/2 is not offered'],
   ['keep-alive', 'whether a connection is kept is decided by the pool'],
   ['te', 'it names what the connection can take, which the engine knows; trailers are always taken'],
   ['trailer', 'it is not supported yet: requests are sent without trailers'],
   ['transfer-encoding', 'the framing is chosen from the body: give a body of unknown length to have it sent in chunks'],
-  ['upgrade', 'it is not supported yet: no other protocol can be switched to'],
+  ['upgrade', 'give the option upgrade, which also does what follows from it'],
 ]);
 
 /** What may stand in uri-host and port (RFC 3986 section 3.2): neither userinfo nor a path can hide in it. */
@@ -77,18 +81,22 @@ export function normalizeHeaderValue(value: string): string {
   return trimBlanks(value);
 }
 
-/** Throws when a caller may not send this field: its name or value is not HTTP's, or the field is the engine's own. */
-export function checkHeader(name: string, value: string): void {
-  checkField(name, name.toLowerCase(), value);
+/** Throws when a caller may not send this field, `connects`: with CONNECT: its name or value is not HTTP's, or the field is the engine's own. */
+export function checkHeader(name: string, value: string, connects = false): void {
+  checkField(name, name.toLowerCase(), value, connects);
 }
 
 /**
- * The request line, the fields and the empty line: Host first, then the caller's fields, then what they left open. Throws
+ * The request line, the fields and the empty line: Host first, then the caller's fields, then what they left open; an empty Accept or
+ * User-Agent of theirs says that there is none. Throws
  * INVALID_ARGUMENT for everything that must not be sent, and checks all of it, whoever may have checked before.
  */
 export function composeRequestHead(request: RequestHead): string {
-  const { target, bodyBytes } = request;
-  const method = normalizeMethod(request.method);
+  const { bodyBytes, upgrade = null } = request;
+  const authority = upgrade?.authority ?? '';
+  const connects = authority !== '';
+  const method = connects ? CONNECT : normalizeMethod(request.method);
+  const target = connects ? authority : request.target;
   if (!isVisible(target)) {
     throw invalidArgument('url', `The request target ${excerptText(target)} has characters that a URL must escape.`);
   }
@@ -101,7 +109,7 @@ export function composeRequestHead(request: RequestHead): string {
   for (const [name, value] of request.headers) {
     const lowerName = name.toLowerCase();
     const trimmed = trimBlanks(value);
-    checkField(name, lowerName, trimmed);
+    checkField(name, lowerName, trimmed, connects);
     switch (lowerName) {
       case 'host':
         if (host !== null) throw invalidArgument('headers', 'There are two Host headers; a request has one.');
@@ -114,20 +122,23 @@ export function composeRequestHead(request: RequestHead): string {
         break;
       case 'accept':
         hasAccept = true;
+        if (trimmed === '') continue;
         break;
       case 'user-agent':
         hasUserAgent = true;
+        if (trimmed === '') continue;
         break;
     }
     fields += `${name}: ${trimmed}\r\n`;
   }
 
-  host ??= request.host;
+  host ??= connects ? authority : request.host;
   if (!HOST_GRAMMAR.test(host))
     throw invalidArgument('headers', `The Host ${excerptText(host)} is not a host and port.`);
-  if (!hasAccept) fields += ACCEPT;
+  if (!hasAccept && !connects) fields += ACCEPT;
   if (!hasUserAgent) fields += USER_AGENT;
   if (!hasContentLength) fields += framingField(method, bodyBytes);
+  if (upgrade !== null && !connects) fields += `connection: upgrade\r\nupgrade: ${upgrade.protocols}\r\n`;
   return `${method} ${target} HTTP/1.1\r\nhost: ${host}\r\n${fields}\r\n`;
 }
 
@@ -159,7 +170,7 @@ function checkContentLength(value: string, bodyBytes: number): void {
   }
 }
 
-function checkField(name: string, lowerName: string, value: string): void {
+function checkField(name: string, lowerName: string, value: string, connects: boolean): void {
   if (!isToken(name)) {
     throw invalidArgument(
       'headers',
@@ -168,7 +179,7 @@ function checkField(name: string, lowerName: string, value: string): void {
   }
   const instead = REFUSED_FIELDS.get(lowerName);
   if (instead !== undefined) throw invalidArgument('headers', `The header ${name} cannot be set: ${instead}.`);
-  if (lowerName.startsWith('proxy-')) {
+  if (lowerName.startsWith('proxy-') && !connects) {
     throw invalidArgument(
       'headers',
       `The header ${name} cannot be set: what is said to a proxy comes from the option proxy.`,

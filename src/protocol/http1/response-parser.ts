@@ -22,6 +22,9 @@
  *                      └─┘  ├─> chunked ─┤        chunked -> trailers -> ending
  *                           └────────────┴─> ending ─ onEnd ─> idle
  *
+ * A 101 that was asked for, and a 2xx to CONNECT, begin a tunnel: what follows is no message any more and goes on as the body of one
+ * that ends with the connection, without limit.
+ *
  * A head that lies whole in one read is parsed where it lies and is never copied. A head that does not is kept, from its first
  * byte on, in a buffer of ours, and goes on there: so does one with an obs-fold, which is replaced by one SP while it is copied.
  *
@@ -60,6 +63,7 @@ import {
   versionFault,
 } from './response-faults.ts';
 import { BLANK, BYTE_CLASS, COLON, CR, DIGIT, FIELD, HEX_VALUE, isBlank, LF, SP, TOKEN } from './tokens.ts';
+import { isOffered } from './upgrade.ts';
 
 export interface ParserLimits {
   /** Bytes of all heads of one response together, interim ones included, empty lines included. */
@@ -95,7 +99,8 @@ export interface ResponseSink {
   onEnd(parser: ResponseParser, trailers: string): void;
 }
 
-export type BodyFraming = 'none' | 'length' | 'chunked' | 'close';
+/** `tunnel`: bytes of another protocol, until the connection ends. */
+export type BodyFraming = 'none' | 'length' | 'chunked' | 'close' | 'tunnel';
 
 /** Hexadecimal digits of a chunk size. 2^53 has 14; endless leading zeros must end somewhere. */
 const CHUNK_SIZE_DIGITS_MAX = 16;
@@ -116,6 +121,7 @@ const KEPT_BYTES_MAX = 4096;
 const EMPTY_LINE_BYTES = 2;
 
 const STATUS_INTERIM_MAX = 199;
+const STATUS_SUCCESS_MAX = 299;
 const HTTP_NAME = Uint8Array.from('HTTP/1.', (character) => character.charCodeAt(0));
 const NO_BYTES = new Uint8Array(0);
 
@@ -176,6 +182,10 @@ export class ResponseParser {
   #state = HTTP_VERSION;
   #failure: TransferError | null = null;
   #bodyAllowed = true;
+  /** The request is a CONNECT. */
+  #connects = false;
+  /** The protocols that the request would switch to; '': none. */
+  #offered = '';
   #paused = false;
 
   // Of the section (head or trailers) that is being read. Offsets count in the buffer it is read from: the caller's or #kept.
@@ -210,8 +220,8 @@ export class ResponseParser {
     this.limits = limits;
   }
 
-  /** A new response is expected, to a request of this method. Reuses the object; allocates nothing. */
-  begin(method: string, sink: ResponseSink): void {
+  /** A new response is expected, to a request of this method that offered these protocols. Reuses the object; allocates nothing. */
+  begin(method: string, sink: ResponseSink, offered = ''): void {
     const limits = this.limits;
     this.status = 0;
     this.minorVersion = 1;
@@ -227,6 +237,8 @@ export class ResponseParser {
     this.#mode = 'head';
     this.#failure = null;
     this.#bodyAllowed = method !== 'HEAD';
+    this.#connects = method === 'CONNECT';
+    this.#offered = offered;
     this.#paused = false;
     this.#trailers = '';
     this.#extensionRoom = limits.chunkExtensionBytes;
@@ -596,14 +608,34 @@ export class ResponseParser {
     }
     const sink = this.#sink as ResponseSink;
     if (this.status <= STATUS_INTERIM_MAX) {
-      if (this.status === 101) throw this.#bad('it switches protocols (101), which was not asked for');
+      if (this.status === 101) {
+        this.#checkSwitch(bytes, start, end);
+        this.#beginTunnel();
+        sink.onHead(this, bytes, start, end);
+        return;
+      }
       this.#state = HTTP_VERSION;
       this.#beginHead();
       sink.onInterim(this, bytes, start, end);
       return;
     }
-    this.#decideFraming();
+    // RFC 9112 section 6.3, rule 2: whatever length it announces.
+    if (this.#connects && this.status <= STATUS_SUCCESS_MAX) this.#beginTunnel();
+    else this.#decideFraming();
     sink.onHead(this, bytes, start, end);
+  }
+
+  #checkSwitch(bytes: Uint8Array, start: number, end: number): void {
+    const offered = this.#offered;
+    if (offered === '') throw this.#bad('it switches protocols (101), which was not asked for');
+    if (isOffered(latin1(bytes, start, end), offered)) return;
+    throw this.#bad(`it switches protocols (101), but its Upgrade does not name what was asked for, ${offered}`);
+  }
+
+  #beginTunnel(): void {
+    this.#frame('tunnel', -1, 'close');
+    this.#bodyRoom = Number.POSITIVE_INFINITY;
+    this.keepAlive = false;
   }
 
   /** RFC 9112 section 6.3, its rules in its order; with rule 3 made an error, and rule 4 too. */

@@ -16,6 +16,12 @@ export interface RequestExtras {
   /** Where it connects to, when not to its origin. */
   readonly route?: OwnRoute;
   readonly pace?: PaceLimits;
+  /** The protocols that it would switch to; '': it is a CONNECT. Its body goes out raw once the server agrees. */
+  readonly upgrade?: string;
+  /** How long its body waits for 100 (Continue). */
+  readonly expectContinueMs?: number;
+  /** It opens a connection and is complete: no request is sent. */
+  readonly connectOnly?: boolean;
   /** false: its response's body comes as it was sent, whatever its content coding. */
   readonly decompress?: boolean;
   /** Its response comes when it is complete, in one piece, to be read in this way. */

@@ -51,6 +51,8 @@ export interface Io {
   write(socket: Socket, offset: number, length: number): number;
   /** As `write`, from `source`. With TLS it may answer more than `length`, where more was taken by the call that -EAGAIN answered. */
   writeFrom(socket: Socket, source: Uint8Array, offset: number, length: number): number;
+  /** Sends FIN behind what was written and goes on reading: 0 or -errno. With TLS it is `tls.shutDown` that says so. */
+  endWriting(socket: Socket): number;
   /** Closes a socket that `open` made or `adopt` took; -EBADF for any other descriptor, which stays untouched. */
   close(socket: Socket): number;
   /** The peer's address as text, `127.0.0.1:8080` or `[::1]:8080`; the path of a unix socket; empty when not connected. */

@@ -44,6 +44,7 @@ function createIo(): Io {
     readInto: native.readInto,
     write: native.write,
     writeFrom: native.writeFrom,
+    endWriting: native.endWriting,
     close: native.close,
     remoteAddress: native.remoteAddress,
     tls: new NativeTls(native, tlsState),

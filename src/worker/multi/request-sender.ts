@@ -6,6 +6,7 @@
 import type { TransferError } from '../../protocol/errors.ts';
 import { EAGAIN, EINTR } from '../io/errno.ts';
 import type { Io, Socket } from '../io/io.ts';
+import { withExpect } from './expectation.ts';
 import type { Multi } from './multi.ts';
 import type { Transfer } from './transfer.ts';
 import { PAUSE } from './transfer-options.ts';
@@ -16,11 +17,12 @@ import { NEXT_TURN, Upload, type UploadPiece } from './upload.ts';
  *   blocked  the socket takes no more for now
  *   starved  the source has nothing for now
  *   put off  the source gave nothing but empty pieces: it is asked again in the next turn
+ *   awaiting the head is written, and the body waits for the server's word: see `sendBody`
  *   held     the transfer may not send for now: it is paused, or at its speed limit
  *   failed   writing failed: see `errno`
  *   refused  the source broke its word: see `fault`
  */
-export type SendProgress = 'sent' | 'blocked' | 'starved' | 'put off' | 'held' | 'failed' | 'refused';
+export type SendProgress = 'sent' | 'blocked' | 'starved' | 'put off' | 'awaiting' | 'held' | 'failed' | 'refused';
 
 /** Small pieces (a chunk's size line, its data, its line end) are gathered up to this: a system call costs more than the copy. */
 const GATHER_BYTES = 16 * 1024;
@@ -48,6 +50,8 @@ export class RequestSender {
   /** What is being written; null: nothing. */
   #out: Uint8Array | null = null;
   #outOffset = 0;
+  /** The body waits for the server's word. */
+  #bodyWaits = false;
   /** A body of bytes behind `#out`. */
   #body: Uint8Array | null = null;
   #upload: Upload | null = null;
@@ -65,13 +69,14 @@ export class RequestSender {
 
   /** The common case is one write of head and body from the staging buffer, which takes no allocation. */
   start(transfer: Transfer): SendProgress {
-    const { head, body, upload } = transfer;
+    const { head, body, upload, bodyWaits } = transfer;
     const headBytes = head.length;
     const bodyBytes = body === null ? 0 : body.length;
-    this.#upload = upload === null ? null : new Upload(upload);
+    this.#upload = upload === null ? null : new Upload(upload, transfer.upgrade !== null);
+    this.#bodyWaits = bodyWaits;
     this.uploadBegun = false;
-    if (headBytes + bodyBytes > this.#staging.length || transfer.sendPaused || transfer.pace !== null) {
-      this.#out = Buffer.from(head, 'latin1');
+    if (headBytes + bodyBytes > this.#staging.length || transfer.sendPaused || transfer.pace !== null || bodyWaits) {
+      this.#out = Buffer.from(transfer.expects ? withExpect(head) : head, 'latin1');
       this.#outOffset = 0;
       this.#body = body;
       return this.proceed(transfer);
@@ -109,6 +114,14 @@ export class RequestSender {
     }
   }
 
+  /** The body may go, from the next `proceed` on. False: nothing waited for that. */
+  sendBody(): boolean {
+    this.#bodyWaits = false;
+    if (this.progress !== 'awaiting') return false;
+    this.progress = 'put off';
+    return true;
+  }
+
   /** The response came first, or the transfer is gone: what is left is not written. */
   stop(): void {
     this.#out = null;
@@ -120,6 +133,7 @@ export class RequestSender {
 
   /** The next bytes to write, put into `#out`; null when there are none now, and `progress` says why. */
   #refill(): Uint8Array | null {
+    if (this.#bodyWaits) return this.#none('awaiting');
     const body = this.#body;
     if (body !== null) {
       this.#body = null;

@@ -4,8 +4,16 @@
  */
 
 import { invalidArgument } from '../../protocol/errors.ts';
+import {
+  checkTunnelBody,
+  EXCHANGE_OPTION_NAMES,
+  type ExchangeOptions,
+  methodOf,
+  resolveExchangeOptions,
+  withExchange,
+} from '../../protocol/exchange-options.ts';
 import { type HeadersGiven, headerPairs } from '../../protocol/http1/header-pairs.ts';
-import { CHUNKED_BODY, composeRequestHead, NO_BODY, normalizeMethod } from '../../protocol/http1/request-head.ts';
+import { CHUNKED_BODY, composeRequestHead, NO_BODY } from '../../protocol/http1/request-head.ts';
 import {
   checkRecord,
   completeLimits,
@@ -35,7 +43,7 @@ export type DataCallback = (transfer: Transfer, bytes: Uint8Array, start: number
 /** The response is complete. `trailers` is the trailer section as latin-1 text, or ''. */
 export type EndCallback = (transfer: Transfer, trailers: string) => void;
 
-export interface TransferOptions extends RouteOptions, PaceOptions {
+export interface TransferOptions extends RouteOptions, PaceOptions, ExchangeOptions {
   /** Absolute `http:` URL. */
   url: string | URL;
   /** Default `GET`. CONNECT, TRACE and TRACK are refused (Fetch §4.1). */
@@ -98,6 +106,7 @@ const OPTION_NAMES = [
   'private',
   ...ROUTE_OPTION_NAMES,
   ...PACE_OPTION_NAMES,
+  ...EXCHANGE_OPTION_NAMES,
 ];
 
 /** Throws TransferError INVALID_ARGUMENT that names the option. */
@@ -105,16 +114,20 @@ export function prepareRequest(options: TransferOptions): PreparedRequest {
   checkRecord('options', options, OPTION_NAMES);
   const url = parseUrl(options.url);
   const origin = originOf(url);
-  const method = normalizeMethod(checkMethod(options.method));
-  if (options.body !== undefined && options.body !== null) checkMayHaveBody(method);
+  const plan = resolveExchangeOptions(options);
+  const { upgrade } = plan;
+  const method = methodOf(options.method, plan);
+  if (options.body !== undefined && options.body !== null && upgrade === null) checkMayHaveBody(method);
   const upload = isUploadSource(options.body) ? options.body : null;
   const body = upload === null ? bodyBytes(options.body) : null;
+  if (upgrade !== null) checkTunnelBody(body !== null);
   const head = composeRequestHead({
     method,
     target: targetOf(url),
     host: origin.hostField,
-    headers: headerPairs(options.headers),
-    bodyBytes: announcedBytes(body, upload),
+    headers: headerPairs(options.headers, method === 'CONNECT'),
+    bodyBytes: upgrade === null ? announcedBytes(body, upload) : NO_BODY,
+    upgrade,
   });
   return {
     kind: 'prepared',
@@ -125,7 +138,7 @@ export function prepareRequest(options: TransferOptions): PreparedRequest {
     upload,
     timeouts: completeTimeouts(options.timeouts, DEFAULT_TIMEOUTS),
     limits: completeLimits(options.limits, DEFAULT_LIMITS),
-    extras: withPace(resolveExtras(options), resolvePaceOptions(options)),
+    extras: withExchange(withPace(resolveExtras(options), resolvePaceOptions(options)), plan),
   };
 }
 
@@ -170,12 +183,6 @@ function isUploadSource(body: unknown): body is UploadSource {
 function announcedBytes(body: Uint8Array | null, upload: UploadSource | null): number {
   if (upload !== null) return upload.length < 0 ? CHUNKED_BODY : upload.length;
   return body === null ? NO_BODY : body.length;
-}
-
-function checkMethod(method: unknown): string {
-  if (method === undefined) return 'GET';
-  if (typeof method === 'string') return method;
-  throw invalidArgument('method', `method must be a string, not ${describe(method)}.`);
 }
 
 function checkMayHaveBody(method: string): void {

@@ -36,6 +36,8 @@ const LAST_CHUNK = Buffer.from('0\r\n\r\n', 'latin1');
 /** A source with its framing: gives what is to be written. */
 export class Upload {
   readonly #source: UploadSource;
+  /** In chunked coding. */
+  readonly #chunked: boolean;
   /** What is left of the announced length; Infinity when it is unknown. */
   #room: number;
   /** The rest of a chunk that was begun: its data, then its line end. */
@@ -44,9 +46,11 @@ export class Upload {
   /** Since the source was last put off to the next turn. */
   #emptyPieces = 0;
 
-  constructor(source: UploadSource) {
+  /** `raw`: what it gives goes out as it is, however much (a tunnel has no messages). */
+  constructor(source: UploadSource, raw: boolean) {
     this.#source = source;
-    this.#room = source.length < 0 ? Number.POSITIVE_INFINITY : source.length;
+    this.#chunked = !raw && source.length < 0;
+    this.#room = raw || source.length < 0 ? Number.POSITIVE_INFINITY : source.length;
   }
 
   /** The next bytes for the socket; null when all is written. Throws TransferError. */
@@ -92,7 +96,7 @@ export class Upload {
   }
 
   #frame(data: Uint8Array): Uint8Array {
-    if (this.#source.length < 0) {
+    if (this.#chunked) {
       this.#pieces.push(data, CRLF);
       return Buffer.from(`${data.length.toString(16)}\r\n`, 'latin1');
     }
@@ -103,8 +107,8 @@ export class Upload {
 
   #end(): Uint8Array | null {
     this.#ended = true;
-    if (this.#source.length < 0) return LAST_CHUNK;
-    if (this.#room > 0) throw lengthMismatch(this.#source.length, 'fewer');
+    if (this.#chunked) return LAST_CHUNK;
+    if (this.#room > 0 && this.#room !== Number.POSITIVE_INFINITY) throw lengthMismatch(this.#source.length, 'fewer');
     return null;
   }
 }

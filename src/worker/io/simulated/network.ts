@@ -83,6 +83,8 @@ export interface World {
 /** The other end of a connection. */
 export interface Peer {
   onBytes(bytes: Uint8Array): void;
+  /** The client's FIN; it goes on reading. */
+  onEnded?(): void;
   /** The client has closed; `reset`: with data of ours unread. */
   onClosed(reset: boolean): void;
 }
@@ -344,6 +346,15 @@ export class SimulatedNetwork implements Io {
     this.trace?.(`write ${descriptor} ${length}: ${result}`);
     if (result < 0 && result !== -EAGAIN && result !== -EINTR) this.#watcher.writeFailed(socket, result);
     return result;
+  }
+
+  endWriting(descriptor: Socket): number {
+    const socket = this.#socket('endWriting', descriptor);
+    if (socket === null) return -EBADF;
+    const { peer } = socket;
+    if (peer === null || socket.state !== 'connected') return -ENOTCONN;
+    this.#toPeer(socket, () => peer.onEnded?.());
+    return 0;
   }
 
   close(descriptor: Socket): number {
