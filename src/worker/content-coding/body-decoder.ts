@@ -9,7 +9,8 @@ import { TransferError } from '../../protocol/errors.ts';
 import { CodingDecoder, UndecodableBody } from './coding-decoder.ts';
 
 /**
- * Decoded at most in one go: between two, other transfers of the shard have their turn. SLICE_US_NOTE
+ * Given at most in one go; between two, other transfers of the shard have their turn. 0.1 to 0.3 ms for deflate and gzip, 0.8 for
+ * brotli; but brotli decodes as much as its window holds before it gives of that: 8 ms for the 4 MiB of a body of zeros.
  */
 export const SLICE_BYTES = 128 * 1024;
 

@@ -3,7 +3,7 @@
  * `response-forwarder.ts` and `body-collector.ts`.
  *
  * Decoding happens on the shard's thread, as bytes come: a small body is decoded within the turn that received it. A chunk may hold a
- * thousand times its size, though, so one body gets SLICE_BYTES in one go, and all bodies together TURN_BYTES before the
+ * thousand times its size, though, so one body gets SLICE_BYTES in one go, and all bodies together TURN_MS before the
  * event loop has its turn. A chunk that is not done is refused (PAUSE): the engine keeps it, stops the socket, and offers it again.
  */
 
@@ -14,8 +14,14 @@ import type { Transfer } from '../multi/transfer.ts';
 import { PAUSE } from '../multi/transfer-options.ts';
 import { BodyDecoder, SLICE_BYTES } from './body-decoder.ts';
 
-/** Decoded by one shard between two turns of its event loop: some 3 ms of work. */
-const TURN_BYTES = 8 * SLICE_BYTES;
+/**
+ * Spent on decoding by one shard between two turns of its event loop, or little more. Time and not bytes, because brotli decodes up
+ * to its window at once, 4 MiB mostly, before it gives the first byte of that.
+ */
+const TURN_MS = 3;
+
+/** Bodies that go on in one turn. */
+const RESUMED_MAX = 16;
 
 /** Content-Encoding fields whose meaning is kept; peers write few different ones. */
 const FIELDS_KEPT_MAX = 64;
@@ -37,7 +43,7 @@ export class BodyDecoders {
   readonly #multi: Multi;
   readonly #decoders = new Map<number, BodyDecoder>();
   readonly #fields = new Map<string, Field>();
-  #turnBytes = 0;
+  #turnMs = 0;
   /** Transfers with a chunk that is not done, in the order in which they go on. */
   #waiting: Transfer[] = [];
 
@@ -73,10 +79,11 @@ export class BodyDecoders {
   /** Inside `onData`, whose answer is answered. What is decoded goes to `sink`. */
   decode(transfer: Transfer, bytes: Uint8Array, start: number, end: number, sink: DecodedSink): unknown {
     const decoder = this.#decoders.get(transfer.id) as BodyDecoder;
-    if (this.#turnBytes >= TURN_BYTES) {
+    if (this.#turnMs >= TURN_MS) {
       this.#waiting.push(transfer);
       return PAUSE;
     }
+    const began = performance.now();
     let count: number;
     try {
       count = decoder.decode(bytes, start, end);
@@ -84,7 +91,7 @@ export class BodyDecoders {
       this.#multi.fail(transfer, error as TransferError);
       return undefined;
     }
-    this.#turnBytes += count;
+    this.#turnMs += performance.now() - began;
     const mustWait = count > 0 && sink(transfer, decoder.decoded, count);
     if (count < SLICE_BYTES) {
       if (mustWait) transfer.pause();
@@ -124,9 +131,9 @@ export class BodyDecoders {
 
   /** The turn ends: some of those with a chunk that is not done go on in the next one. */
   endTurn(): void {
-    this.#turnBytes = 0;
+    this.#turnMs = 0;
     if (this.#waiting.length === 0) return;
-    for (const transfer of this.#waiting.splice(0, TURN_BYTES / SLICE_BYTES)) {
+    for (const transfer of this.#waiting.splice(0, RESUMED_MAX)) {
       if (this.#decoders.has(transfer.id)) transfer.unpause();
     }
   }

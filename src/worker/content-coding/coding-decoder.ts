@@ -4,7 +4,7 @@
  * of 3 KiB costs 5 us so, 16 to 23 through `gunzipSync` and its like, and several trips to libuv's threads through streams.
  *
  * Where a coded stream ends, more may follow: members of gzip (RFC 1952 §2.2) and frames of zstd (RFC 8878 §3) are one body together.
- * Zero bytes behind the end are padding. Anything else there is an error, for all codings alike.
+ * Zero bytes behind the end are padding, but for zstd, which has frames for that. Anything else there is an error, for all codings.
  */
 
 import zlib from 'node:zlib';
@@ -179,7 +179,7 @@ export class CodingDecoder {
   #takePadding(input: Uint8Array, end: number): void {
     this.#padded = true;
     for (let at = this.inputAt; at < end; at++) {
-      if (input[at] !== 0) throw new UndecodableBody('other bytes follow its end');
+      if (input[at] !== 0 || this.coding === 'zstd') throw new UndecodableBody('other bytes follow its end');
     }
     this.inputAt = end;
   }
