@@ -74,7 +74,7 @@ export class Histogram {
 
   /** The lowest value recorded, as far as its place tells; 0 when empty. */
   get min(): number {
-    const place = this.#counts.findIndex((count: number) => count > 0);
+    const place = this.#firstPlace();
     return place < 0 ? 0 : lowestOf(place);
   }
 
@@ -123,7 +123,7 @@ export class Histogram {
   take(): HistogramPart | null {
     const last = this.#lastPlace();
     if (last < 0) return null;
-    const first = this.#counts.findIndex((count: number) => count > 0);
+    const first = this.#firstPlace();
     const part = { first, counts: Uint32Array.from(this.#counts.subarray(first, last + 1)) };
     this.#counts.fill(0, first, last + 1);
     return part;
@@ -171,6 +171,14 @@ export class Histogram {
     if (plain.readBigInt64BE(16) !== 1n) throw notOurs();
     decodeCounts(plain.subarray(HEAD_BYTES, HEAD_BYTES + plain.readInt32BE(4)), histogram.#counts);
     return histogram;
+  }
+
+  /** A plain loop: with a callback for each place it would hold a shard up for a tenth of a millisecond. */
+  #firstPlace(): number {
+    const counts = this.#counts;
+    let place = 0;
+    while (place < HISTOGRAM_LENGTH && counts[place] === 0) place++;
+    return place === HISTOGRAM_LENGTH ? -1 : place;
   }
 
   #lastPlace(): number {

@@ -37,7 +37,7 @@ export interface LoadRequests {
   readonly completed: number;
   /** Ended without a whole answer; by code in `errors`. */
   readonly failed: number;
-  /** Under way when the run ended (it waits for them a while, see `options.drainMs`): neither completed nor failed. */
+  /** Under way when the run was cut short (a signal): neither completed nor failed. Else 0: it waits for them. */
   readonly unfinished: number;
   /** Open loop: started more than `LATE_MS` after they were due. Their latency counts from when they were due all the same. */
   readonly lateStarts: number;
@@ -170,9 +170,11 @@ export interface LoadResult {
   readonly options: LoadRunOptions;
   /** ISO 8601, the start of the measured time. */
   readonly startedAt: string;
-  /** Of the measured time: from the end of the warm-up until the last request was answered or given up. */
+  /** The measured time: from the end of the warm-up to the end of the profile; where the run ends by requests, to the last answer. */
   readonly durationMs: number;
-  /** Completed requests per second of `durationMs`. */
+  /** How long was waited after that for the requests under way. Their answers count in everything but `rate`. */
+  readonly drainMs: number;
+  /** Requests completed within `durationMs`, per second of it. */
   readonly rate: number;
   readonly requests: LoadRequests;
   /** Completed requests by status, `'200'`. */
@@ -202,6 +204,8 @@ export interface LoadResult {
   readonly generator: LoadGenerator;
   readonly thresholds: readonly LoadThresholdResult[];
   readonly verdict: LoadVerdict;
+  /** What was noticed before the run and did not keep it from starting, such as ports that may run short. Sentences. */
+  readonly notes: readonly string[];
 }
 
 /** What `onProgress` is told, once a second. */

@@ -1,0 +1,32 @@
+/** `shardfetch/load`: the load tester as a library. The command line is `src/cli/`. */
+
+export { HISTOGRAM_MAX, Histogram } from '../../protocol/load/histogram.ts';
+export {
+  LATE_MS,
+  LOAD_PERCENTILES,
+  LOAD_PHASES,
+  LOAD_SCHEMA,
+  type LoadConnections,
+  type LoadDistribution,
+  type LoadGenerator,
+  type LoadPhase,
+  type LoadProgress,
+  type LoadRequests,
+  type LoadResult,
+  type LoadRunOptions,
+  type LoadSecond,
+  type LoadShardHealth,
+  type LoadTagResult,
+  type LoadThresholdResult,
+  type LoadVerdict,
+} from '../../protocol/load/result.ts';
+export { judge, parseThreshold, type Threshold } from '../../protocol/load/threshold.ts';
+export { load } from './load.ts';
+export { LoadError, type LoadErrorKind } from './load-error.ts';
+export {
+  LOAD_DEFAULTS,
+  type LoadAuth,
+  type LoadOptions,
+  type LoadStage,
+  type LoadTargetOptions,
+} from './load-options.ts';

@@ -1,0 +1,470 @@
+/**
+ * What a caller of `load()` says, with units and defaults, and the plan that it comes to. Everything is checked here, before anything
+ * is connected or started.
+ */
+
+import { availableParallelism } from 'node:os';
+import { invalidArgument } from '../../protocol/errors.ts';
+import { type HeaderPair, type HeadersGiven, headerPairs } from '../../protocol/http1/header-pairs.ts';
+import { composeRequestHead, NO_BODY, normalizeMethod } from '../../protocol/http1/request-head.ts';
+import {
+  type LoadModel,
+  type LoadPlan,
+  type LoadSegment,
+  type LoadTarget,
+  profileEndMs,
+} from '../../protocol/load/plan.ts';
+import type { LoadProgress, LoadRunOptions } from '../../protocol/load/result.ts';
+import { parseThreshold, type Threshold } from '../../protocol/load/threshold.ts';
+import { checkInteger, checkNumber, checkRecord, describe } from '../../protocol/options.ts';
+import { originOf, targetOf } from '../../protocol/origin.ts';
+import { type RouteOptions, resolveRouteOptions } from '../../protocol/route-options.ts';
+import { checkStaticAddresses, type StaticAddressesGiven } from '../../protocol/static-addresses.ts';
+import type { TlsOptions } from '../../protocol/tls-options.ts';
+
+export interface LoadTargetOptions {
+  /** Absolute `http:` or `https:` URL. A user name and password in it are sent as basic authentication. */
+  url: string | URL;
+  /** Default: `method` of the run. */
+  method?: string;
+  /** Behind those of the run. */
+  headers?: HeadersGiven;
+  /** Default: `body` of the run. */
+  body?: string | Uint8Array;
+  /** How often it is sent, against the others. Default 1. */
+  weight?: number;
+  /** Under which name it is counted. Default: method and path. */
+  tag?: string;
+}
+
+export interface LoadStage {
+  durationMs: number;
+  /** Reached at the end of the stage, in a straight line from what was before. */
+  to: number;
+}
+
+/** Either a person's or a token's. */
+export type LoadAuth = { username: string; password: string } | { bearer: string };
+
+export interface LoadOptions {
+  /** What is asked for; or `targets`. */
+  url?: string | URL;
+  targets?: readonly LoadTargetOptions[];
+  /** Default GET, with a body POST. */
+  method?: string;
+  headers?: HeadersGiven;
+  body?: string | Uint8Array;
+  auth?: LoadAuth;
+
+  /**
+   * Requests per second, whatever the server does: open loop, latency counted from when each was due. Default: none, which is closed
+   * loop, in which each connection sends when it has its answer.
+   */
+  rate?: number;
+  /** Open loop with a changing rate, from `rate`, default 0. */
+  rateStages?: readonly LoadStage[];
+  /** Closed loop: connections that send. Open loop: how many may be open. Default 10 and 1,000. */
+  connections?: number;
+  /** Closed loop with a changing number of connections, from `connections`, default 0. */
+  connectionStages?: readonly LoadStage[];
+  /** Of what is measured. Default 10,000, or as long as `requests` take. */
+  durationMs?: number;
+  /** Ends the run after so many requests. */
+  requests?: number;
+  /** Comes before what is measured and counts for nothing. Default 0. */
+  warmupMs?: number;
+  /** Closed loop: between an answer and the next request; a range is drawn from evenly. Default 0. */
+  thinkMs?: number | readonly [least: number, most: number];
+  /** false: one connection per request. Default true. */
+  keepAlive?: boolean;
+  /** Closed loop: new connections per second. Default 0: as fast as the server takes them, 64 at once per shard. */
+  connectRate?: number;
+  /** A request without its whole answer after so long has failed. Default 10,000. */
+  timeoutMs?: number;
+  /** Open loop: requests that are due and wait for a connection. Default: what the rate comes to within `timeoutMs`. */
+  lateMax?: number;
+  /** Threads that send. Default: cores - 1, at least 1, and no more than connections. */
+  shards?: number;
+  /** Refused unless 1. */
+  pipelining?: number;
+
+  tls?: TlsOptions;
+  /** As in `RouteOptions`. */
+  connectTo?: RouteOptions['connectTo'];
+  unixPath?: string;
+  family?: 0 | 4 | 6;
+  /** Addresses of this machine, by connection in turn: each has its own 28,000 ports to a target. */
+  localAddresses?: readonly string[];
+  /** Fixed addresses by `host:port` or `*:port`. */
+  resolve?: StaticAddressesGiven;
+
+  /** When the run has failed: `p99>250ms`; see `threshold.ts`. */
+  thresholds?: readonly string[];
+  /** Ends the run early, with the result of what was done: its verdict is `interrupted`. */
+  signal?: AbortSignal;
+  /** Called about once a second. */
+  onProgress?: (progress: LoadProgress) => void;
+}
+
+export interface ResolvedLoad {
+  readonly plan: LoadPlan;
+  readonly run: LoadRunOptions;
+  readonly thresholds: readonly Threshold[];
+}
+
+export const LOAD_DEFAULTS = Object.freeze({
+  connections: 10,
+  connectionsOpenLoop: 1_000,
+  durationMs: 10_000,
+  timeoutMs: 10_000,
+});
+
+/** A shard starts 100,000 to 200,000 requests a second at best; what is above that for all is a slip of a unit. */
+export const RATE_MAX = 10_000_000;
+/** Descriptors end long before. */
+const CONNECTIONS_MAX = 10_000_000;
+const DAY_MS = 24 * 3600 * 1_000;
+/** Of a run that ends by requests: it has no end of its own. */
+const ENDLESS_MS = 1_000 * DAY_MS;
+const SHARDS_MAX = 256;
+const LATE_MIN = 1_000;
+/** 80 MB of moments. */
+const LATE_LIMIT = 10_000_000;
+const WEIGHT_MAX = 10_000;
+/** Each has histograms of its own in every shard, 100 KiB. */
+const TAGS_MAX = 200;
+const MS_PER_SECOND = 1_000;
+
+const OPTION_NAMES: readonly (keyof LoadOptions)[] = [
+  'url',
+  'targets',
+  'method',
+  'headers',
+  'body',
+  'auth',
+  'rate',
+  'rateStages',
+  'connections',
+  'connectionStages',
+  'durationMs',
+  'requests',
+  'warmupMs',
+  'thinkMs',
+  'keepAlive',
+  'connectRate',
+  'timeoutMs',
+  'lateMax',
+  'shards',
+  'pipelining',
+  'tls',
+  'connectTo',
+  'unixPath',
+  'family',
+  'localAddresses',
+  'resolve',
+  'thresholds',
+  'signal',
+  'onProgress',
+];
+
+/** Throws TransferError INVALID_ARGUMENT that names the option. */
+export function resolveLoadOptions(options: unknown): ResolvedLoad {
+  const given = checkRecord('options', options, OPTION_NAMES) as LoadOptions;
+  checkPipelining(given.pipelining);
+  const targets = checkTargets(given);
+  const route = checkRoute(given);
+  const model: LoadModel = given.rate !== undefined || given.rateStages !== undefined ? 'open' : 'closed';
+  refuseOfOther(given, model);
+
+  const requestsMax = given.requests === undefined ? 0 : checkInteger('requests', given.requests, 1, 2 ** 40);
+  const warmupMs = checkMs('warmupMs', given.warmupMs ?? 0, 0);
+  const durationMs = checkMs(
+    'durationMs',
+    given.durationMs ?? (requestsMax > 0 ? ENDLESS_MS : LOAD_DEFAULTS.durationMs),
+    1,
+    ENDLESS_MS,
+  );
+  const timeoutMs = checkMs('timeoutMs', given.timeoutMs ?? LOAD_DEFAULTS.timeoutMs, 1);
+  const stages = model === 'open' ? given.rateStages : given.connectionStages;
+  const connections = connectionsOf(given, model);
+  const profile = profileOf(given, model, connections, warmupMs, durationMs);
+  const peak = Math.max(...profile.flatMap(({ from, to }) => [from, to]));
+  if (peak === 0)
+    throw invalidArgument('rate', 'The profile of the run never rises above 0, so nothing would be sent.');
+  const connectionsMax = model === 'closed' ? Math.ceil(peak) : connections;
+  const shards = shardsOf(given.shards, connectionsMax);
+  const late = Math.min(Math.max(Math.ceil((peak * timeoutMs) / MS_PER_SECOND), LATE_MIN), LATE_LIMIT);
+  const plan: LoadPlan = {
+    targets,
+    route,
+    localAddresses: given.localAddresses ?? [],
+    resolve: resolveOf(given.resolve),
+    model,
+    profile,
+    connectionsMax,
+    requestsMax,
+    warmupMs,
+    thinkMs: thinkOf(given.thinkMs),
+    keepAlive: given.keepAlive ?? true,
+    connectRate: checkNumber('connectRate', given.connectRate ?? 0, 0, RATE_MAX, 'connections per second'),
+    timeoutMs,
+    lateMax: model === 'open' ? checkInteger('lateMax', given.lateMax ?? late, 1, LATE_LIMIT) : 0,
+    shards,
+  };
+  const measuredMs = profileEndMs(profile) - warmupMs;
+  const run: LoadRunOptions = {
+    model,
+    connections: connectionsMax,
+    shards,
+    rate: model === 'open' && stages === undefined ? (given.rate as number) : null,
+    durationMs: measuredMs >= ENDLESS_MS ? 0 : measuredMs,
+    warmupMs,
+    requests: requestsMax,
+    keepAlive: plan.keepAlive,
+    timeoutMs,
+    stages: profile
+      .filter(({ fromMs }) => fromMs >= warmupMs)
+      .map(({ fromMs, untilMs, from, to }) => ({ durationMs: untilMs - fromMs, from, to })),
+  };
+  return {
+    plan,
+    run,
+    thresholds: (given.thresholds ?? []).map((text, index) => parseThreshold(text, `thresholds[${index}]`)),
+  };
+}
+
+// ── What is sent ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+function checkTargets(given: LoadOptions): LoadTarget[] {
+  const { url, targets } = given;
+  if ((url === undefined) === (targets === undefined)) {
+    throw invalidArgument('url', 'Say what to ask for: url, or targets where there are several; one of the two.');
+  }
+  const list = url === undefined ? targets : [{ url }];
+  if (!Array.isArray(list) || list.length === 0) {
+    throw invalidArgument('targets', `targets must be a list of at least one, not ${describe(list)}.`);
+  }
+  const checked = list.map((target: LoadTargetOptions, index) =>
+    checkTarget(given, target, url === undefined ? `targets[${index}].` : ''),
+  );
+  if (new Set(checked.map(({ tag }) => tag)).size > TAGS_MAX) {
+    throw invalidArgument(
+      'targets',
+      `There are more than ${TAGS_MAX} different tags; give targets that are counted together the same tag.`,
+    );
+  }
+  return checked;
+}
+
+function checkTarget(given: LoadOptions, target: LoadTargetOptions, prefix: string): LoadTarget {
+  const {
+    url: text,
+    method,
+    headers,
+    body,
+    weight,
+    tag,
+  } = checkRecord(prefix === '' ? 'options' : prefix.slice(0, -1), target, [
+    'url',
+    'method',
+    'headers',
+    'body',
+    'weight',
+    'tag',
+  ]) as unknown as LoadTargetOptions;
+  const url = parseUrl(`${prefix}url`, text);
+  const bytes = bodyOf(`${prefix}body`, body ?? given.body);
+  const pairs: HeaderPair[] = [...headerPairs(given.headers), ...headerPairs(headers)];
+  const authorization = authorizationOf(given.auth, url);
+  if (authorization !== null && !pairs.some(([name]) => name.toLowerCase() === 'authorization')) {
+    pairs.push(['authorization', authorization]);
+  }
+  url.username = '';
+  url.password = '';
+  const verb = normalizeMethod(method ?? given.method ?? (bytes === null ? 'GET' : 'POST'));
+  if (bytes !== null && (verb === 'GET' || verb === 'HEAD')) {
+    throw invalidArgument(`${prefix}body`, `A ${verb} request cannot have a body (Fetch §5.4); use another method.`);
+  }
+  // What cannot be said to a server is found now, not in every shard.
+  const { hostField: host } = originOf(url);
+  composeRequestHead({
+    method: verb,
+    target: targetOf(url),
+    host,
+    headers: pairs,
+    bodyBytes: bytes?.length ?? NO_BODY,
+  });
+  return {
+    url: url.href,
+    method: verb,
+    headers: pairs,
+    body: bytes,
+    weight: checkInteger(`${prefix}weight`, weight ?? 1, 1, WEIGHT_MAX),
+    tag: tag ?? `${verb} ${url.pathname}`,
+  };
+}
+
+function parseUrl(option: string, given: unknown): URL {
+  if (given instanceof URL) return new URL(given);
+  if (typeof given === 'string' && URL.canParse(given)) return new URL(given);
+  throw invalidArgument(
+    option,
+    `${option} must be an absolute URL such as http://127.0.0.1:8080/, not ${describe(given)}.`,
+  );
+}
+
+function bodyOf(option: string, body: unknown): Uint8Array | null {
+  if (body === undefined) return null;
+  if (typeof body === 'string') return Buffer.from(body, 'utf8');
+  if (body instanceof Uint8Array) return body;
+  throw invalidArgument(option, `${option} must be a string or a Uint8Array, not ${describe(body)}.`);
+}
+
+function authorizationOf(auth: LoadAuth | undefined, url: URL): string | null {
+  if (auth !== undefined) {
+    const { bearer, username, password } = checkRecord('auth', auth, ['bearer', 'username', 'password']) as Record<
+      string,
+      string
+    >;
+    if (bearer !== undefined) return `Bearer ${bearer}`;
+    return basic(`${username ?? ''}:${password ?? ''}`);
+  }
+  if (url.username === '' && url.password === '') return null;
+  return basic(`${decodeURIComponent(url.username)}:${decodeURIComponent(url.password)}`);
+}
+
+function basic(credentials: string): string {
+  return `Basic ${Buffer.from(credentials, 'utf8').toString('base64')}`;
+}
+
+function checkRoute({ tls, connectTo, unixPath, family, localAddresses }: LoadOptions): LoadPlan['route'] {
+  const route: RouteOptions = {
+    ...(tls === undefined ? {} : { tls }),
+    ...(connectTo === undefined ? {} : { connectTo }),
+    ...(unixPath === undefined ? {} : { unixPath }),
+    ...(family === undefined ? {} : { family }),
+  };
+  if (typeof tls?.checkServerIdentity === 'function') {
+    throw invalidArgument(
+      'tls.checkServerIdentity',
+      'tls.checkServerIdentity cannot cross into the threads that send.',
+    );
+  }
+  resolveRouteOptions(localAddresses === undefined ? route : { ...route, localAddress: localAddresses });
+  return route;
+}
+
+function resolveOf(resolve: StaticAddressesGiven | undefined): LoadPlan['resolve'] {
+  if (resolve === undefined) return {};
+  checkStaticAddresses('resolve', resolve);
+  return Object.fromEntries(Object.entries(resolve).map(([key, addresses]) => [key, [addresses].flat()]));
+}
+
+// ── How much is sent ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+function checkPipelining(pipelining: number | undefined): void {
+  if (pipelining === undefined || pipelining === 1) return;
+  throw invalidArgument(
+    'pipelining',
+    'Pipelining is not offered: servers answer in order, so one slow answer would be counted as the latency of all behind it; use more connections.',
+  );
+}
+
+/** An option of the other model would silently do nothing. */
+function refuseOfOther(given: LoadOptions, model: LoadModel): void {
+  const closedOnly = ['connectionStages', 'thinkMs', 'connectRate'] as const;
+  for (const option of model === 'open' ? closedOnly : (['lateMax'] as const)) {
+    if (given[option] === undefined) continue;
+    throw invalidArgument(
+      option,
+      model === 'open'
+        ? `${option} belongs to a run by connections; with a rate the rate alone says when requests begin.`
+        : `${option} belongs to a run with a rate; without one nothing is ever late.`,
+    );
+  }
+}
+
+function connectionsOf(given: LoadOptions, model: LoadModel): number {
+  const usual = model === 'open' ? LOAD_DEFAULTS.connectionsOpenLoop : LOAD_DEFAULTS.connections;
+  const start = given.connectionStages === undefined ? usual : 0;
+  return checkInteger(
+    'connections',
+    given.connections ?? start,
+    given.connectionStages === undefined ? 1 : 0,
+    CONNECTIONS_MAX,
+  );
+}
+
+function profileOf(
+  given: LoadOptions,
+  model: LoadModel,
+  connections: number,
+  warmupMs: number,
+  durationMs: number,
+): LoadSegment[] {
+  const [name, stages] =
+    model === 'open'
+      ? (['rateStages', given.rateStages] as const)
+      : (['connectionStages', given.connectionStages] as const);
+  const first = model === 'open' ? checkRate('rate', given.rate ?? 0, stages !== undefined) : connections;
+  const profile: LoadSegment[] = [];
+  let at = 0;
+  let value = first;
+  const add = (lengthMs: number, to: number) => {
+    profile.push({ fromMs: at, untilMs: at + lengthMs, from: value, to });
+    at += lengthMs;
+    value = to;
+  };
+  if (warmupMs > 0) add(warmupMs, first);
+  if (stages === undefined) {
+    add(durationMs, first);
+    return profile;
+  }
+  if (given.durationMs !== undefined) {
+    throw invalidArgument('durationMs', `durationMs and ${name} both say how long the run is; leave durationMs out.`);
+  }
+  if (!Array.isArray(stages) || stages.length === 0)
+    throw invalidArgument(name, `${name} must be a list of at least one stage.`);
+  for (const [index, stage] of stages.entries()) {
+    const option = `${name}[${index}]`;
+    const { durationMs: lengthMs, to } = checkRecord(option, stage, ['durationMs', 'to']);
+    const target =
+      model === 'open' ? checkRate(`${option}.to`, to, true) : checkInteger(`${option}.to`, to, 0, CONNECTIONS_MAX);
+    add(checkMs(`${option}.durationMs`, lengthMs, 1), target);
+  }
+  return profile;
+}
+
+function checkRate(option: string, value: unknown, mayBeZero: boolean): number {
+  checkNumber(option, value, 0, Number.MAX_VALUE, 'requests per second');
+  if ((value as number) > RATE_MAX) {
+    throw invalidArgument(
+      option,
+      `${option} is ${value}; no machine starts more than ${RATE_MAX} requests a second: is it a slip of a unit?`,
+    );
+  }
+  if (value === 0 && !mayBeZero)
+    throw invalidArgument(option, `${option} must be above 0: at 0 nothing would be sent.`);
+  return value as number;
+}
+
+function thinkOf(think: LoadOptions['thinkMs']): readonly [number, number] {
+  const [least, most] = Array.isArray(think) ? think : [think ?? 0, think ?? 0];
+  checkMs('thinkMs', least, 0);
+  checkMs('thinkMs', most, least as number);
+  return [least as number, most as number];
+}
+
+function shardsOf(given: number | undefined, connections: number): number {
+  if (given === undefined) return Math.min(Math.max(availableParallelism() - 1, 1), connections, SHARDS_MAX);
+  const shards = checkInteger('shards', given, 1, SHARDS_MAX);
+  if (shards <= connections) return shards;
+  throw invalidArgument(
+    'shards',
+    `${shards} shards cannot share ${connections} connections; use fewer shards or more connections.`,
+  );
+}
+
+function checkMs(option: string, value: unknown, least: number, most = DAY_MS): number {
+  return checkNumber(option, value, least, most, 'milliseconds');
+}

@@ -1,0 +1,71 @@
+/** The threads of a run, one per shard: started together, told together, ended together. What they tell is `merge.ts`'s. */
+
+import { Worker } from 'node:worker_threads';
+import type { FromLoadShard, LoadShardTask, ToLoadShard } from '../../protocol/load/messages.ts';
+import type { LoadPlan } from '../../protocol/load/plan.ts';
+import { LoadError } from './load-error.ts';
+
+const ENTRY = new URL('../../worker/load/load-entry.cjs', import.meta.url);
+
+export class LoadThreads {
+  readonly #workers: readonly Worker[];
+  /** Settles when all have told their last, or one has died. */
+  readonly ended: Promise<void>;
+  readonly ready: Promise<void>;
+  #resolveReady: () => void = () => {};
+  #readyCount = 0;
+
+  constructor(plan: LoadPlan, onMessage: (message: FromLoadShard) => void) {
+    this.ready = new Promise((resolve) => {
+      this.#resolveReady = resolve;
+    });
+    this.#workers = Array.from({ length: plan.shards }, (_, shard) => {
+      const task: LoadShardTask = { plan, shard };
+      return new Worker(ENTRY, { workerData: task, name: `load shard ${shard}` });
+    });
+    this.ended = Promise.all(this.#workers.map((worker, shard) => this.#watch(worker, shard, onMessage))).then(
+      () => {},
+    );
+    // Whoever waits for `ready` alone hears of it there: see `allReady`.
+    this.ended.catch(() => {});
+  }
+
+  /** All are ready to begin. Rejects when one has died. */
+  async allReady(): Promise<void> {
+    await Promise.race([this.ready, this.ended]);
+  }
+
+  tell(message: ToLoadShard): void {
+    for (const worker of this.#workers) worker.postMessage(message);
+  }
+
+  async terminate(): Promise<void> {
+    await Promise.all(this.#workers.map((worker) => worker.terminate()));
+  }
+
+  #watch(worker: Worker, shard: number, onMessage: (message: FromLoadShard) => void): Promise<void> {
+    return new Promise((resolve, reject) => {
+      let done = false;
+      let fault: unknown;
+      worker.on('message', (message: FromLoadShard) => {
+        if (message.kind === 'ready' && ++this.#readyCount === this.#workers.length) this.#resolveReady();
+        onMessage(message);
+        if (message.kind === 'done') done = true;
+      });
+      worker.on('error', (error) => {
+        fault = error;
+      });
+      worker.once('exit', () => {
+        if (done) resolve();
+        else
+          reject(
+            new LoadError('generator', `Shard ${shard} of the generator died${because(fault)}.`, { cause: fault }),
+          );
+      });
+    });
+  }
+}
+
+function because(fault: unknown): string {
+  return fault instanceof Error ? `: ${fault.message}` : '';
+}

@@ -1,0 +1,22 @@
+/** The thread of a load shard: a generator, and its messages to and from the main thread. Lives until the generator is done. */
+
+import { parentPort, workerData } from 'node:worker_threads';
+import type { FromLoadShard, LoadShardTask, ToLoadShard } from '../../protocol/load/messages.ts';
+import { LoadGenerator } from './generator.ts';
+import { WeightedTargets } from './request-source.ts';
+
+const port = parentPort;
+if (port === null) throw new Error('A load shard runs in a thread of its own.');
+const { plan, shard } = workerData as LoadShardTask;
+
+function tell(message: FromLoadShard): void {
+  port?.postMessage(message);
+  if (message.kind === 'done') port?.close();
+}
+
+const generator = new LoadGenerator(plan, shard, new WeightedTargets(plan, shard), tell);
+port.on('message', (message: ToLoadShard) => {
+  if (message.kind === 'begin') generator.begin(message.startMs);
+  else generator.stop();
+});
+tell({ kind: 'ready', shard });
