@@ -25,6 +25,8 @@ export class ShardThreads {
   readonly #occupied = new Map<number, { readonly currentUsage: number }>();
   /** Threads whose shard has begun. */
   readonly #begun = new Set<number>();
+  /** Launches that have neither begun nor failed, the oldest first. */
+  readonly #unsettled = new Set<AbortController>();
   /** What the last thread that failed on its own threw. */
   lastError: unknown = undefined;
 
@@ -49,6 +51,7 @@ export class ShardThreads {
     // A thread that dies with its shard: the shard's port tells; here is only why.
     this.#piscina.on('error', (error) => {
       this.lastError = error;
+      this.#failThreadless();
     });
   }
 
@@ -56,8 +59,10 @@ export class ShardThreads {
     const abort = new AbortController();
     let thread: Worker | undefined;
     let wanted = true;
+    this.#unsettled.add(abort);
     const begun = this.#piscina.run(task, { transferList: portsOf(task), signal: abort.signal }).then(
       (threadId: number) => {
+        this.#unsettled.delete(abort);
         this.#begun.add(threadId);
         thread = this.#piscina.threads.find((candidate) => candidate.threadId === threadId);
         thread?.once('error', (error) => launched.onError?.(error));
@@ -65,8 +70,9 @@ export class ShardThreads {
         if (!wanted) void thread?.terminate();
       },
       (error: unknown) => {
+        this.#unsettled.delete(abort);
         this.#endFailed();
-        throw error;
+        throw abort.signal.aborted && wanted ? this.lastError : error;
       },
     );
     const launched: ShardThread = {
@@ -94,6 +100,17 @@ export class ShardThreads {
     }
   }
 
+  /**
+   * Piscina makes no other thread in the place of one that could not even start (no descriptor, no memory), so a launch that waits
+   * for one would wait for ever: it fails, and who wants it launches again. Threads are given to the oldest launches first.
+   */
+  #failThreadless(): void {
+    const { threads } = this.#piscina;
+    const taken = threads.filter((thread) => this.#begun.has(thread.threadId)).length;
+    const threadless = [...this.#unsettled].slice(Math.max(0, threads.length - taken));
+    for (const launch of threadless) launch.abort();
+  }
+
   #forget(threadId: number): void {
     this.#occupied.delete(threadId);
     this.#begun.delete(threadId);
@@ -105,6 +122,6 @@ export class ShardThreads {
   }
 }
 
-function portsOf({ dataPort, controlPort, lookupPort }: ShardTask<MessagePort>): MessagePort[] {
-  return lookupPort === null ? [dataPort, controlPort] : [dataPort, controlPort, lookupPort];
+function portsOf({ dataPort, controlPort, guardPort, lookupPort, identityPort }: ShardTask<MessagePort>): MessagePort[] {
+  return [dataPort, controlPort, guardPort, lookupPort, identityPort].filter((port) => port !== null);
 }

@@ -39,6 +39,14 @@ describe.skipIf(noLimit !== null)(`no descriptor is left${noLimit === null ? '' 
   });
 });
 
+test.skipIf(noLimit !== null).each([0, 6, 20])(
+  'hostile/147 threads that cannot start for want of descriptors (%i are free): the pool recovers, and answers meanwhile',
+  async (free) => {
+    const ended = await run([process.execPath, fixture('threads-without-descriptors.mjs'), String(free)]);
+    expect(ended.stdout, ended.stderr).toBe(`${JSON.stringify({ outcomes: Array(8).fill('served'), shards: 2 })}\n`);
+  },
+);
+
 describe.skipIf(noNamespace !== null)(`ten ports${noNamespace === null ? '' : ` (skipped: ${noNamespace})`}`, () => {
   /** Runs the fixture where an address of this machine has ten ports for each peer. */
   async function among(requests: number, options: object): Promise<Shortage> {
