@@ -19,11 +19,12 @@ import { type PaceLimits, type PaceOptions, resolvePace } from '../protocol/pace
 import { type IpFamily, type RouteOptions, resolveRouteOptions } from '../protocol/route-options.ts';
 import { checkStaticAddresses, type StaticAddressesGiven } from '../protocol/static-addresses.ts';
 import type { CheckServerIdentity, TlsOptions } from '../protocol/tls-options.ts';
+import { checkDecompress } from './body-options.ts';
 import { type CallPolicies, resolvePolicies } from './call-policies.ts';
+import { CONNECTING_NAMES, Connecting, type ConnectingOptions } from './connecting.ts';
 import type { CookieJar } from './cookies.ts';
 import type { RedirectMode, RedirectOptions } from './redirect-options.ts';
 import type { RetryOptions } from './retry-options.ts';
-import { checkDecompress } from './body-options.ts';
 
 /** Where a request's connections live; see placement.ts. A function answers the key that is hashed instead of the origin; `connections.perOrigin` then holds for each key of an origin. */
 export type PlacementOption = 'origin' | 'spread' | ((url: URL) => string);
@@ -43,7 +44,7 @@ export interface ConnectionOptions {
   queueLength?: number;
 }
 
-export interface PoolOptions {
+export interface PoolOptions extends ConnectingOptions {
   /** Worker threads. Default: cores - 1, at least 1. 0: run in this thread. */
   shards?: number;
   /** Default `'origin'`: a quiet origin stays on one shard and reuses its connections, a busy one spreads over all. */
@@ -95,6 +96,7 @@ export interface ResolvedPoolOptions {
   /** Of every request that says nothing else. */
   readonly policies: CallPolicies;
   readonly decompress: boolean;
+  readonly connecting: Connecting;
 }
 
 /** More threads than this are a slip: each takes some 10 MiB and a core. */
@@ -109,7 +111,8 @@ const UNREAD_BYTES_DEFAULT = 64 * 1024 * 1024;
 const LOOKUP_TTL_MS_DEFAULT = 60_000;
 const COUNT_MAX = 10_000_000;
 
-const BUILT = [
+const OPTION_NAMES = [
+  ...CONNECTING_NAMES,
   'shards',
   'placement',
   'connections',
@@ -125,19 +128,13 @@ const BUILT = [
   'redirect',
 ];
 
-/** Options of the design that later versions build: they are refused with a sentence, not overlooked. */
-const NOT_BUILT: Readonly<Record<string, string>> = {
-  proxy: 'proxies are not built yet',
-  guard: 'the address guard is not built yet',
-};
 const DNS_NAMES = ['ttlMs', 'lookup', 'family', 'resolve'];
 
 type NameOptions = Pick<ResolvedPoolOptions, 'lookupTtlMs' | 'lookup' | 'checkServerIdentity' | 'resolve' | 'route'>;
 
 /** Throws TransferError INVALID_ARGUMENT that names the option. */
 export function resolvePoolOptions(options: unknown = {}): ResolvedPoolOptions {
-  const given = checkRecord('options', options, [...BUILT, ...Object.keys(NOT_BUILT)]) as PoolOptions;
-  refuseUnbuilt(given, NOT_BUILT, '');
+  const given = checkRecord('options', options, OPTION_NAMES) as PoolOptions;
   const connections = resolveConnections(given.connections);
   const shards = resolveShards(given.shards, connections, given.connections?.total === undefined);
   // Each shard needs one at least, however few files may be open.
@@ -152,6 +149,7 @@ export function resolvePoolOptions(options: unknown = {}): ResolvedPoolOptions {
     ...resolveNames(given),
     policies: resolvePolicies(given),
     decompress: checkDecompress(given.decompress),
+    connecting: new Connecting(given),
   };
 }
 
@@ -253,14 +251,6 @@ function resolveNames({ dns = {}, localAddress, tls }: PoolOptions): NameOptions
     resolve: structuredClone(resolve),
     route: structuredClone(route),
   };
-}
-
-function refuseUnbuilt(given: object, sentences: Readonly<Record<string, string>>, prefix: string): void {
-  for (const [name, sentence] of Object.entries(sentences)) {
-    if ((given as Record<string, unknown>)[name] !== undefined) {
-      throw invalidArgument(`${prefix}${name}`, `${prefix}${name} cannot be used: ${sentence}.`);
-    }
-  }
 }
 
 /** How many connections the hard limit of open files allows. Node itself raises the soft limit to it. */

@@ -9,6 +9,7 @@ import { TransferError } from '../protocol/errors.ts';
 import type { PaceLimits } from '../protocol/pace-options.ts';
 import type { ShardConfig, ShardStats, ShardTask } from '../protocol/port/control.ts';
 import type { RequestExtras } from '../protocol/port/request-extras.ts';
+import { takeDetour } from './detour.ts';
 import { Exchange } from './exchange.ts';
 import { fetchFailure } from './failure.ts';
 import { discard } from './fetch-body.ts';
@@ -73,7 +74,7 @@ export class Pool {
   constructor(options: PoolOptions = {}) {
     this.#options = resolvePoolOptions(options);
     const { shards, connections, placement, timeouts, policies } = this.#options;
-    this.#requests = new FetchRequests(timeouts, this.#options.decompress, policies);
+    this.#requests = new FetchRequests(timeouts, this.#options.decompress, policies, this.#options.connecting);
     this.#calls = new FetchCalls(this, this.#signals, timeouts);
     this.#threads = shards === 0 ? null : new ShardThreads(shards);
     const launch = this.#launcher();
@@ -101,7 +102,7 @@ export class Pool {
     let key: string;
     try {
       request = this.#requests.prepare(input, init);
-      key = this.#keyOf(request);
+      key = request.target.isLocal ? '' : this.#keyOf(request);
       if (request.signal?.aborted) {
         // Who gives the body hears of it too (Fetch §4.1).
         void discard(request.body);
@@ -110,10 +111,8 @@ export class Pool {
     } catch (error) {
       return Promise.reject(fetchFailure(error));
     }
-    return new Promise((resolve, reject) => {
-      if (request.policies.isSingle) this.#send(request, key, resolve, reject);
-      else this.#beginCall(request, resolve, reject);
-    });
+    if (request.takesDetour) return takeDetour(request, (ready) => this.#fetch(ready, key));
+    return this.#fetch(request, key);
   };
 
   /** What each shard is doing and has done. */
@@ -258,6 +257,13 @@ export class Pool {
   }
 
   /** `until`: the state in which it is still sent. A call that takes several requests goes on while the pool closes. */
+  #fetch(request: FetchRequest, key: string): Promise<FetchResponse> {
+    return new Promise((resolve, reject) => {
+      if (request.policies.isSingle) this.#send(request, key, resolve, reject);
+      else this.#beginCall(request, resolve, reject);
+    });
+  }
+
   #send(
     request: FetchRequest,
     key: string,
@@ -315,7 +321,7 @@ export class Pool {
   }
 
   #configOf(shard: number, count: number, identityCheck: string | null): ShardConfig {
-    const { connections, decompress, timeouts, limits, lookupTtlMs, pace, resolve, route } = this.#options;
+    const { connecting, connections, decompress, timeouts, limits, lookupTtlMs, pace, resolve, route } = this.#options;
     return {
       shard,
       shards: count,
@@ -327,6 +333,8 @@ export class Pool {
       lookupTtlMs,
       resolve,
       route,
+      proxy: connecting.proxy,
+      guard: connecting.guard,
       identityCheck,
       timeouts,
       limits,

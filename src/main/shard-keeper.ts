@@ -11,12 +11,15 @@ import { MessageChannel, type MessagePort } from 'node:worker_threads';
 import { TransferError } from '../protocol/errors.ts';
 import type { LookupFunction } from '../protocol/lookup-function.ts';
 import type { ShardConfig, ShardStats, ShardTask } from '../protocol/port/control.ts';
+import type { CheckServerIdentity } from '../protocol/tls-options.ts';
+import type { Connecting } from './connecting.ts';
 import { ControlClient } from './control-client.ts';
 import type { Exchange } from './exchange.ts';
 import { serveLookups } from './lookup-server.ts';
 import type { SessionStore } from './session-store.ts';
 import { ShardLink } from './shard-link.ts';
 import type { ShardThread } from './shard-threads.ts';
+import { identityPortFor } from './tls-identity-server.ts';
 import { Watchdog } from './watchdog.ts';
 
 /** This many deaths … */
@@ -26,6 +29,13 @@ const DEATHS_WINDOW_MS = 10_000;
 /** The first pause; each further one is twice as long, up to the longest. */
 const BACK_OFF_MS = 1_000;
 const BACK_OFF_MS_MAX = 30_000;
+
+/** The application's functions that shards call; they run on the main thread. null: there is none. */
+export interface ShardFunctions {
+  readonly lookup: LookupFunction | null;
+  readonly checkServerIdentity: CheckServerIdentity | null;
+  readonly connecting: Connecting;
+}
 
 export type Launch = (task: ShardTask<MessagePort>) => ShardThread;
 
@@ -44,7 +54,7 @@ export class ShardKeeper {
   lastDeath: unknown = undefined;
   readonly #config: ShardConfig;
   readonly #launch: Launch;
-  readonly #lookup: LookupFunction | null;
+  readonly #functions: ShardFunctions;
   readonly #sessions: SessionStore | null;
   readonly #watchdog: Watchdog;
   #life: Life;
@@ -52,14 +62,9 @@ export class ShardKeeper {
   #backOffs = 0;
   #timer: NodeJS.Timeout | null = null;
 
-  /** `lookup` null: names are resolved in the shard. `sessions` null: there is no other shard. */
-  constructor(
-    config: ShardConfig,
-    launch: Launch,
-    lookup: LookupFunction | null,
-    sessions: SessionStore | null = null,
-  ) {
-    this.#lookup = lookup;
+  /** `sessions` null: there is no other shard. */
+  constructor(config: ShardConfig, launch: Launch, functions: ShardFunctions, sessions: SessionStore | null = null) {
+    this.#functions = functions;
     this.#sessions = sessions;
     this.#config = config;
     this.#launch = launch;
@@ -118,6 +123,7 @@ export class ShardKeeper {
     const data = new MessageChannel();
     const control = new MessageChannel();
     const { shard } = this.#config;
+    const { lookup, checkServerIdentity, connecting } = this.#functions;
     const link = new ShardLink(data.port1, () => this.#onLost(link), this.#sessions?.shelfOf(shard));
     this.#sessions?.begun(shard);
     const client = new ControlClient(control.port1);
@@ -125,7 +131,9 @@ export class ShardKeeper {
       config: this.#config,
       dataPort: data.port2,
       controlPort: control.port2,
-      lookupPort: this.#lookup === null ? null : lookupPortFor(this.#lookup),
+      guardPort: connecting.guards.openPort(),
+      lookupPort: lookup === null ? null : lookupPortFor(lookup),
+      identityPort: checkServerIdentity === null ? null : identityPortFor(checkServerIdentity),
     });
     thread.onError = (error) => {
       link.deathCause ??= error;

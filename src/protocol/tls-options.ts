@@ -17,8 +17,20 @@ export type TlsVersion = 'TLSv1' | 'TLSv1.1' | 'TLSv1.2' | 'TLSv1.3';
 /** PEM text, or its bytes. */
 export type Pem = string | Uint8Array;
 
-/** Checks the peer's certificate against the host in place of RFC 9525. An Error that it returns or throws refuses the peer. */
-export type CheckServerIdentity = (host: string, certificate: PeerCertificate) => Error | undefined;
+/** A certificate as Node shows it (`tls.TLSSocket.getPeerCertificate()`), `raw` being its DER; the issuer's is not in it. */
+export type PeerCertificateInfo = Omit<PeerCertificate, 'issuerCertificate'>;
+
+/**
+ * Checks whose certificate it is in place of RFC 9525, as in `tls.connect`: the chain was verified before. `host`: `servername`, or
+ * the URL's host. An Error that it answers or throws refuses the peer, undefined takes it; anything else refuses, too. It may answer by
+ * a promise, for which the transfer waits under `connectMs`. As in Node it is not called for a connection that resumes a session: those
+ * are kept for this function alone, of peers that it took.
+ */
+export type CheckServerIdentity = (
+  host: string,
+  certificate: PeerCertificateInfo,
+  // biome-ignore lint/suspicious/noConfusingVoidType: what a function without a return answers.
+) => Error | undefined | void | PromiseLike<Error | undefined | void>;
 
 /** As in `tls.connect`, where that has the option. */
 export interface TlsOptions {
@@ -54,7 +66,7 @@ export interface TlsOptions {
   sessionReuse?: boolean;
   /** A file to which the secrets of connections are appended, for Wireshark. Default: the environment's SSLKEYLOGFILE. */
   keyLog?: string;
-  /** Not in `Pool`: functions do not cross threads. */
+  /** In a `Pool` it runs on the thread that made the pool. */
   checkServerIdentity?: CheckServerIdentity;
 }
 
@@ -121,8 +133,13 @@ export const DEFAULT_TLS_PLAN: TlsPlan = Object.freeze({ ...DEFAULT_FIELDS, iden
 export const TLS_FIELDS = Object.freeze(Object.keys(DEFAULT_FIELDS)) as readonly (keyof Omit<TlsPlan, 'identity'>)[];
 
 const plans = new Map<string, TlsPlan>();
-const functionNumbers = new WeakMap<CheckServerIdentity, number>();
+const functionNames = new WeakMap<CheckServerIdentity, number | string>();
 let lastFunctionNumber = 0;
+
+/** What it is known by in identities, when that is not a matter of this thread alone. */
+export function nameIdentityCheck(check: CheckServerIdentity, name: string): void {
+  functionNames.set(check, name);
+}
 
 /** Answers DEFAULT_TLS_PLAN itself when nothing differs from it. Throws TransferError INVALID_ARGUMENT that names the option. */
 export function resolveTlsOptions(options: unknown, option = 'tls'): TlsPlan {
@@ -132,7 +149,8 @@ export function resolveTlsOptions(options: unknown, option = 'tls'): TlsPlan {
   const identity = identityOf(fields);
   if (identity === '') return DEFAULT_TLS_PLAN;
   let plan = plans.get(identity);
-  if (plan !== undefined) return plan;
+  // A name may have passed to another function: that of a shard which began anew.
+  if (plan !== undefined && plan.checkServerIdentity === fields.checkServerIdentity) return plan;
   plan = Object.freeze({ ...fields, identity });
   tryOut(option, plan);
   if (plans.size >= PLANS_MAX) plans.clear();
@@ -149,13 +167,13 @@ export function splitCiphers(ciphers: string): { suites: string; ciphers: string
 
 function identityOf(fields: Omit<TlsPlan, 'identity'>): string {
   const { checkServerIdentity: check } = fields;
-  let number = 0;
+  let name: number | string = 0;
   if (check !== null) {
-    number = functionNumbers.get(check) ?? ++lastFunctionNumber;
-    functionNumbers.set(check, number);
+    name = functionNames.get(check) ?? ++lastFunctionNumber;
+    functionNames.set(check, name);
   }
-  const text = JSON.stringify(TLS_FIELDS.map((field) => (field === 'checkServerIdentity' ? number : fields[field])));
-  if (number === 0 && text === DEFAULT_TEXT) return '';
+  const text = JSON.stringify(TLS_FIELDS.map((field) => (field === 'checkServerIdentity' ? name : fields[field])));
+  if (name === 0 && text === DEFAULT_TEXT) return '';
   return createHash('sha256').update(text).digest('base64');
 }
 

@@ -9,30 +9,26 @@
 import { type MessagePort, threadId } from 'node:worker_threads';
 import { TransferError } from '../protocol/errors.ts';
 import type { Timeouts } from '../protocol/options.ts';
-import { parseOrigin } from '../protocol/origin.ts';
 import { BatchLink } from '../protocol/port/batch-link.ts';
 import type { BatchReader } from '../protocol/port/batch-reader.ts';
 import type { ShardConfig, ShardStats, ShardTask } from '../protocol/port/control.ts';
 import { encodeError } from '../protocol/port/error-encoding.ts';
 import { ABORT, BODY, CREDIT, END, SESSION, START } from '../protocol/port/frames.ts';
-import type { OwnRoute } from '../protocol/port/request-extras.ts';
 import { NOT_STREAMED, StartFrame, writeCredit } from '../protocol/port/request-frames.ts';
 import { readBody, writeError } from '../protocol/port/response-frames.ts';
-import { type RoutePlan, resolveRouteOptions } from '../protocol/route-options.ts';
 import type { Driver } from './multi/driver.ts';
 import { Multi } from './multi/multi.ts';
-import { type Route, routeOf } from './multi/route.ts';
 import { Transfer } from './multi/transfer.ts';
 import { withPoolNames } from './option-names.ts';
 import { ResponseForwarder } from './response-forwarder.ts';
 import { exposeControl } from './shard-control.ts';
 import { openShardDriver } from './shard-driver.ts';
+import { ShardGuards } from './shard-guards.ts';
+import { withIdentityCheck } from './shard-identity.ts';
 import { lookupThrough } from './shard-lookup.ts';
+import { ShardRoutes } from './shard-routes.ts';
 import { SharedSessions } from './shared-sessions.ts';
 import { UploadQueue } from './upload-queue.ts';
-
-/** Origins whose route is kept; a crawler visits many. */
-const ROUTES_MAX = 4096;
 
 export class Shard {
   readonly #config: ShardConfig;
@@ -45,9 +41,9 @@ export class Shard {
   /** null: it is the only shard. */
   readonly #sessions: SharedSessions | null;
   readonly #lookupPort: MessagePort | null;
-  readonly #plan: RoutePlan;
-  /** Routes by the text of their origin, and of their own options if they have any. */
-  readonly #routes = new Map<string, Route>();
+  readonly #identityPort: MessagePort | null;
+  readonly #guards: ShardGuards;
+  readonly #routes: ShardRoutes;
   readonly #onFrame = (reader: BatchReader): void => this.#handleFrame(reader);
   /** Transfers under way, by id. */
   readonly #transfers = new Map<number, Transfer>();
@@ -59,7 +55,7 @@ export class Shard {
   #loopMs = 0;
   #closed = false;
 
-  constructor({ config, dataPort: port, lookupPort }: ShardTask<MessagePort>) {
+  constructor({ config, dataPort: port, guardPort, lookupPort, identityPort }: ShardTask<MessagePort>) {
     this.#config = config;
     this.#port = port;
     this.#start = new StartFrame(config.extras);
@@ -75,7 +71,12 @@ export class Shard {
     });
     this.#sessions = SharedSessions.of(this.#multi.io, config.shards - 1);
     this.#lookupPort = lookupPort;
-    this.#plan = resolveRouteOptions(config.route);
+    this.#identityPort = identityPort;
+    const { route, identityCheck } = config;
+    const options =
+      identityPort === null || identityCheck === null ? route : withIdentityCheck(route, identityCheck, identityPort);
+    this.#guards = new ShardGuards(guardPort);
+    this.#routes = new ShardRoutes(options, config.proxy, config.guard, this.#guards);
     this.#forwarder = new ResponseForwarder(this.#link.writer, this.#multi, this.#transfers, config.unreadBytes);
     this.#driver = openShardDriver(this.#multi);
     this.#driver.onTurn = () => this.#endTurn();
@@ -118,6 +119,8 @@ export class Shard {
     this.#driver.stop();
     this.#port.close();
     this.#lookupPort?.close();
+    this.#identityPort?.close();
+    this.#guards.close();
   }
 
   #receive(message: unknown): void {
@@ -171,7 +174,7 @@ export class Shard {
     try {
       const transfer = new Transfer({
         kind: 'prepared',
-        route: this.#routeOf(frame.origin, frame.extras?.route),
+        route: this.#routes.of(frame.origin, frame.extras),
         method: frame.head.slice(0, frame.head.indexOf(' ')),
         head: frame.head,
         body: frame.body,
@@ -212,18 +215,6 @@ export class Shard {
     if (piece === null) upload.end();
     else upload.push(piece);
     transfer.continueUpload();
-  }
-
-  #routeOf(origin: string, own: OwnRoute | undefined): Route {
-    const key = own === undefined ? origin : `${origin} ${JSON.stringify(own)}`;
-    let route = this.#routes.get(key);
-    if (route === undefined) {
-      if (this.#routes.size >= ROUTES_MAX) this.#routes.clear();
-      const plan = own === undefined ? this.#plan : resolveRouteOptions({ ...this.#config.route, ...own });
-      route = routeOf(parseOrigin(origin), plan);
-      this.#routes.set(key, route);
-    }
-    return route;
   }
 
   /** The main thread no longer wants it; it hears nothing more of it. Where little is left of its body the connection is kept. */

@@ -256,6 +256,7 @@ describe('164 and 165: frames that nobody sends', () => {
   const config = {
     shard: 0,
     shards: 1,
+    identityCheck: null,
     totalConnections: 10,
     queueLength: 10,
     unreadBytes: 1_000_000,
@@ -263,6 +264,8 @@ describe('164 and 165: frames that nobody sends', () => {
     lookupTtlMs: 1000,
     resolve: {},
     route: {},
+    proxy: null,
+    guard: null,
     extras: null,
     timeouts: DEFAULT_TIMEOUTS,
     limits: DEFAULT_LIMITS,
@@ -277,7 +280,9 @@ describe('164 and 165: frames that nobody sends', () => {
     closed: () => boolean;
   } {
     const { port1, port2 } = new MessageChannel();
-    const shard = new Shard({ config, dataPort: port2, controlPort: port2, lookupPort: null });
+    const guardPort = new MessageChannel().port1;
+    const ports = { controlPort: port2, guardPort, lookupPort: null, identityPort: null };
+    const shard = new Shard({ config, dataPort: port2, ...ports });
     const link = new BatchLink(port1);
     const frames: [number, number][] = [];
     let closed = false;

@@ -3,7 +3,9 @@
  * `{ ok }` or `{ error }` with the error encoded by us, because Comlink loses an error's code and cause (TRAPS 9).
  */
 
+import type { GuardQuestion } from '../guard-options.ts';
 import type { Limits, Timeouts } from '../options.ts';
+import type { ProxyRules } from '../proxy-options.ts';
 import type { IpFamily, RouteOptions } from '../route-options.ts';
 import type { StaticAddressesGiven } from '../static-addresses.ts';
 import type { RequestExtras } from './request-extras.ts';
@@ -28,6 +30,12 @@ export interface ShardConfig {
   readonly resolve: StaticAddressesGiven;
   /** How connections are made that a request says nothing else of, checked. */
   readonly route: RouteOptions;
+  /** null: none. */
+  readonly proxy: ProxyRules | null;
+  /** What the guard is known by; null: there is none. */
+  readonly guard: string | null;
+  /** What the pool's `tls.checkServerIdentity` is known by, which is not in `route`; null: there is none. */
+  readonly identityCheck: string | null;
   readonly timeouts: Readonly<Timeouts>;
   readonly limits: Readonly<Limits>;
 }
@@ -78,11 +86,27 @@ export interface LookupControl {
   lookup(host: string, family: IpFamily): Promise<ControlAnswer<readonly string[]>>;
 }
 
+/** What the main thread exposes to a shard when the pool has a function that checks identities. */
+export interface IdentityControl {
+  /** `certificate`: DER. An error refuses the peer. */
+  check(host: string, certificate: Uint8Array): Promise<ControlAnswer<true>>;
+}
+
+/** What the main thread exposes to a shard for guards that are functions. */
+export interface GuardControl {
+  /** For each address: null, it may be connected to; or why not, as `encodeError` makes it. */
+  judge(name: string, question: GuardQuestion): Promise<ControlAnswer<readonly (string | null)[]>>;
+}
+
 /** What the shard's task is given: its configuration and its ports. */
 export interface ShardTask<Port> {
   readonly config: ShardConfig;
   readonly dataPort: Port;
   readonly controlPort: Port;
+  /** For guards that are functions; a request may bring one at any time. */
+  readonly guardPort: Port;
   /** null: names are resolved in the shard. */
   readonly lookupPort: Port | null;
+  /** null: identities are checked by RFC 9525 alone, in the shard. */
+  readonly identityPort: Port | null;
 }
