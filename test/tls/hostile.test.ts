@@ -351,13 +351,6 @@ describe('hostile/116', () => {
       code: expect.stringMatching(/CERTIFICATE_INVALID|TLS_FAILED/),
     });
   });
-
-  test.each(['NULL-SHA256', 'AES128-SHA'])('hostile/116 only %s is spoken', async (cipher) => {
-    const options = { ciphers: `${cipher}:@SECLEVEL=0`, maxVersion: 'TLSv1.2' as const };
-    const server = await serve('good', options).catch(() => null);
-    if (server === null) return;
-    expect((await new Rig().fetch(to(server.port))).error).toMatchObject({ code: 'TLS_FAILED' });
-  });
 });
 
 describe('truncation', () => {

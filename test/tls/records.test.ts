@@ -18,6 +18,23 @@ async function freePort(): Promise<number> {
   return port;
 }
 
+const PRE_SHARED_KEY = 41;
+const EARLY_DATA = 42;
+
+/** The numbers of the extensions of a ClientHello, which must be all of its record and all of the piece. */
+function clientHelloExtensions(piece: Buffer): number[] {
+  expect(piece[0]).toBe(22);
+  expect(piece[5]).toBe(1);
+  expect(piece.length).toBe(5 + piece.readUInt16BE(3));
+  let at = 5 + 4 + 2 + 32;
+  at += 1 + piece.readUInt8(at);
+  at += 2 + piece.readUInt16BE(at);
+  at += 1 + piece.readUInt8(at);
+  const found: number[] = [];
+  for (at += 2; at < piece.length; at += 4 + piece.readUInt16BE(at + 2)) found.push(piece.readUInt16BE(at));
+  return found;
+}
+
 /** What is written to it, it sends; a line of one letter is a command of s_server's. */
 async function sServer(...given: string[]): Promise<{ port: number; process: ChildProcess; output: () => string }> {
   const port = await freePort();
@@ -64,6 +81,78 @@ describe.skipIf(!hasOpenssl)('openssl s_server', () => {
     expect(rig.multi.stats().idle).toBe(1);
     server.process.stdin?.write('stray');
     await rig.until(() => rig.multi.stats().idle === 0, 'the drop');
+  });
+
+  /**
+   * Between us and s_server, with every piece that we sent; `hold` stops the way to it. Only whole records go on: s_server, which
+   * blocks, would wait for the rest of one, and hear no command meanwhile.
+   */
+  async function relay(port: number) {
+    const pieces: Buffer[] = [];
+    let client: net.Socket | undefined;
+    let waiting = Buffer.alloc(0);
+    const relayed = await serveRaw((socket) => {
+      client = socket;
+      const upstream = net.connect(port, '127.0.0.1');
+      upstream.on('error', () => undefined);
+      socket.on('data', (chunk) => {
+        pieces.push(chunk);
+        waiting = Buffer.concat([waiting, chunk]);
+        let end = 0;
+        while (waiting.length >= end + 5 && waiting.length >= end + 5 + waiting.readUInt16BE(end + 3)) {
+          end += 5 + waiting.readUInt16BE(end + 3);
+        }
+        upstream.write(waiting.subarray(0, end));
+        waiting = waiting.subarray(end);
+      });
+      socket.on('close', () => upstream.destroy());
+      upstream.on('data', (chunk) => socket.write(chunk));
+    });
+    return { port: relayed, pieces, hold: () => client?.pause(), release: () => client?.resume() };
+  }
+
+  test('hostile/115 KeyUpdate that cannot be answered, because an upload waits for the socket', async () => {
+    const server = await sServer('-tls1_3');
+    const between = await relay(server.port);
+    const rig = new Rig();
+    const body = 'x'.repeat(16 * 1024 * 1024);
+    const upload = get(to(between.port, 'good.test', { method: 'POST', body }));
+    rig.multi.add(upload.transfer);
+    await rig.until(() => server.output().includes('POST / HTTP/1.1'));
+    between.hold();
+    // The kernel's buffers fill.
+    await rig.drive(300);
+    expect(upload.transfer.bytesSent).toBeLessThan(body.length);
+    server.process.stdin?.write('K\n');
+    await rig.drive(300);
+    server.process.stdin?.write('HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n');
+    await rig.drive(200);
+    between.release();
+    await rig.until(() => upload.transfer.bytesSent >= body.length, 'the end of the upload');
+    server.process.stdin?.write('after');
+    const error = await rig.end(upload.transfer);
+    expect({ error, body: upload.body }).toEqual({ error: null, body: 'after' });
+  });
+
+  test('hostile/118 no early data is sent, though the server allows it', async () => {
+    const server = await sServer('-tls1_3', '-early_data', '-max_early_data', '4096');
+    const between = await relay(server.port);
+    const rig = new Rig();
+    for (const resumed of [false, true]) {
+      between.pieces.length = 0;
+      const said = server.output().length;
+      const got = get(to(between.port, 'good.test', { freshConnect: true, forbidReuse: true }));
+      rig.multi.add(got.transfer);
+      await rig.until(() => server.output().slice(said).includes('GET / HTTP/1.1'));
+      server.process.stdin?.write('HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok');
+      expect(await rig.end(got.transfer)).toBe(null);
+      expect(got.transfer.info.tls?.resumed).toBe(resumed);
+      const extensions = clientHelloExtensions(between.pieces[0] as Buffer);
+      expect(extensions.includes(PRE_SHARED_KEY)).toBe(resumed);
+      expect(extensions).not.toContain(EARLY_DATA);
+      await rig.until(() => rig.multi.stats().connections === 0);
+    }
+    expect(server.output().match(/No early data received/g)?.length).toBe(2);
   });
 
   test('hostile/114 renegotiation that the peer asks for is refused', async () => {

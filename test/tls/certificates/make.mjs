@@ -87,6 +87,7 @@ leaf('address-as-name', { extensions: san('DNS:127.0.0.1', 'DNS:other.test') });
 leaf('star', { extensions: san('DNS:*') });
 leaf('partial-star', { extensions: san('DNS:x*.wild.test', 'DNS:xn--*.wild.test') });
 leaf('rsa-512', { kind: ['RSA', '-pkeyopt', 'rsa_keygen_bits:512'] });
+leaf('rsa', { kind: ['RSA', '-pkeyopt', 'rsa_keygen_bits:2048'] });
 leaf('sha1', { digest: 'sha1' });
 // SEQUENCE { [2] "good.test\0.evil.test" }
 const nul = Buffer.from('good.test\0.evil.test', 'latin1');
