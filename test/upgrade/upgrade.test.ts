@@ -117,7 +117,7 @@ describe.each(PLACES.slice(0, 2))('$name', ({ shards }) => {
     const server = await echoServer();
     const { duplex } = await openDuplex(poolFor({ shards }).fetch, server.url, { upgrade: 'echo' });
     if (duplex === null) throw new Error('no duplex');
-    const bytes = Buffer.alloc(5 * MIB, (index) => String.fromCharCode(97 + (index % 26)));
+    const bytes = Buffer.alloc(5 * MIB);
     for (let index = 0; index < bytes.length; index++) bytes[index] = index % 251;
     const received: Buffer[] = [];
     duplex.on('data', (chunk: Buffer) => received.push(chunk));
@@ -183,22 +183,22 @@ describe.each(PLACES.slice(0, 2))('$name', ({ shards }) => {
     const peer = await rawPeer(serve(send(answer('no', 'Upgrade: echo'))));
     const pool = poolFor({ shards });
     let left = false;
-    const body = (async function* () {
-      try {
-        yield Buffer.from('never sent');
-        await delay(60_000, undefined, { ref: false });
-      } finally {
-        left = true;
-      }
-    })();
+    const body = {
+      [Symbol.asyncIterator]: () => ({
+        next: () => new Promise<IteratorResult<Buffer>>(() => undefined),
+        return(): Promise<IteratorResult<Buffer>> {
+          left = true;
+          return Promise.resolve({ done: true, value: undefined });
+        },
+      }),
+    };
     const response = await pool.fetch(peer.url, { upgrade: 'echo', body, duplex: 'half' });
     expect(response.status).toBe(200);
     expect(await response.text()).toBe('no');
-    expect((await (await pool.fetch(peer.url)).text()) === 'no').toBe(true);
+    expect(left).toBe(true);
+    expect(await (await pool.fetch(peer.url)).text()).toBe('no');
     expect(peer.connections).toHaveLength(1);
-    expect(peer.requests().join()).not.toContain('never sent');
     expect((await openDuplex(pool.fetch, peer.url, { upgrade: 'echo' })).duplex).toBeNull();
-    expect(left || true).toBe(true);
   });
 
   test('CONNECT through a proxy to a server', async () => {
