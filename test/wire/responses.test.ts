@@ -34,7 +34,7 @@ describe('members', () => {
     expect(response.ok).toBe(true);
     expect(response.url).toBe(`${peer.url}path?query`);
     expect(response.redirected).toBe(false);
-    expect(response.type).toBe('default');
+    expect(response.type).toBe('basic');
     expect(response.headers).toBeInstanceOf(Headers);
     expect(response.headers).toBe(response.headers);
     expect([...response.headers]).toEqual([
@@ -66,8 +66,9 @@ describe('members', () => {
     expect(await response.text()).toBe('');
   });
 
-  test('a redirect is a response like any other', async () => {
-    const response = await fetchFrom(once(head('HTTP/1.1 302 Found', 'Location: /elsewhere', 'Content-Length: 0')));
+  test('a redirect that is not followed is a response like any other', async () => {
+    const peer = await rawPeer(once(head('HTTP/1.1 302 Found', 'Location: /elsewhere', 'Content-Length: 0')));
+    const response = await pool.fetch(peer.url, { redirect: 'manual' });
     expect(response.status).toBe(302);
     expect(response.headers.get('location')).toBe('/elsewhere');
   });
