@@ -31,6 +31,8 @@ export interface BodyPieces {
   readonly length: number;
   /** Whether `source` can be read again, from its beginning: Blobs and forms can, streams cannot (Fetch: their source is null). */
   readonly repeatable: boolean;
+  /** It is there: they are a Request's, which may have all of it in memory. */
+  readonly ofRequest?: true;
 }
 
 /** A body ready to be sent. */
@@ -82,6 +84,14 @@ export function bytesOf(value: unknown): Uint8Array | null {
     throw invalidArgument('body', 'The memory of the body was transferred away, so there is nothing left to send.');
   }
   return null;
+}
+
+/** What a source gave, as bytes. Throws TransferError INVALID_ARGUMENT. */
+export function pieceBytes(piece: unknown): Uint8Array {
+  if (typeof piece === 'string') return Buffer.from(piece, 'utf8');
+  const bytes = bytesOf(piece);
+  if (bytes !== null) return bytes;
+  throw invalidArgument('body', `A body's pieces must be bytes or text, not ${describe(piece)}.`);
 }
 
 export function isAsyncIterable(value: unknown): value is AsyncIterable<unknown> {

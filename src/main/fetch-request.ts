@@ -4,6 +4,7 @@
  */
 
 import { checkTunnelBody, methodOf, resolveExchangeOptions, withExchange } from '../protocol/exchange-options.ts';
+import type { GuardFunction } from '../protocol/guard-options.ts';
 import type { HeaderPair } from '../protocol/http1/header-pairs.ts';
 import { headerPairs } from '../protocol/http1/header-pairs.ts';
 import { CHUNKED_BODY, composeRequestHead, NO_BODY, normalizeHeaderValue } from '../protocol/http1/request-head.ts';
@@ -14,6 +15,7 @@ import { encodeExtras, type OwnRoute, resolveExtras, withOwnRoute, withPace } fr
 import { askForCodings, withBodyOptions } from './body-options.ts';
 import { cacheFields, checkBrowserMembers } from './browser-members.ts';
 import { type CallPolicies, POLICY_DEFAULTS, policiesOf } from './call-policies.ts';
+import { Connecting, guardOf } from './connecting.ts';
 import { type BodyPieces, type ReadyBody, readyBody } from './fetch-body.ts';
 import { checkSignal, type FetchInit, INIT_NAMES } from './fetch-init.ts';
 import { type FetchTarget, FetchTargets } from './fetch-target.ts';
@@ -35,6 +37,8 @@ export interface FetchRequest {
   readonly timeouts: Readonly<Timeouts> | null;
   /** What it asks for beyond the usual, as its frame carries it; '': nothing. */
   readonly extras: string;
+  /** Its own guard, which lives as long as it; null: the pool's, or one that is no function. */
+  readonly guard: GuardFunction | null;
   /** As asked; null: its method says. */
   readonly idempotent: boolean | null;
   /** Whether what the pool knows of the user may be sent: cookies, auth. */
@@ -58,10 +62,17 @@ export class FetchRequests {
   readonly #timeouts: Readonly<Timeouts>;
   readonly #decompress: boolean;
   readonly #policies: CallPolicies;
+  readonly #connecting: Connecting;
   readonly #targets = new FetchTargets();
 
   /** What a request gets that says nothing else. */
-  constructor(timeouts: Readonly<Timeouts>, decompress = true, policies: CallPolicies = POLICY_DEFAULTS) {
+  constructor(
+    timeouts: Readonly<Timeouts>,
+    decompress = true,
+    policies: CallPolicies = POLICY_DEFAULTS,
+    connecting: Connecting = new Connecting({}),
+  ) {
+    this.#connecting = connecting;
     this.#timeouts = timeouts;
     this.#policies = policies;
     this.#decompress = decompress;
@@ -112,13 +123,17 @@ export class FetchRequests {
       extras: encodeExtras(
         withBodyOptions(
           withExchange(
-            withPace(withOwnRoute(resolveExtras(given), ownRouteOf(given)), resolvePace('pace', given.pace)),
+            withPace(
+              this.#connecting.withOwn(withOwnRoute(resolveExtras(given), ownRouteOf(given)), given),
+              resolvePace('pace', given.pace),
+            ),
             plan,
           ),
           given,
           this.#decompress,
         ),
       ),
+      guard: guardOf(given),
       idempotent: given.idempotent ?? null,
       credentials: given.credentials ?? 'same-origin',
       upgrade,
@@ -172,6 +187,7 @@ function plainGet(target: FetchTarget, decompress: boolean, policies: CallPolici
     signal: null,
     timeouts: null,
     extras: '',
+    guard: null,
     idempotent: null,
     credentials: 'same-origin',
     upgrade: null,

@@ -12,6 +12,7 @@ import type { RequestExtras } from '../protocol/port/request-extras.ts';
 import { takeDetour } from './detour.ts';
 import { Exchange } from './exchange.ts';
 import { fetchFailure } from './failure.ts';
+import { type FetchAllInput, type FetchAllOptions, type FetchAllResult, fetchAll } from './fetch-all.ts';
 import { discard } from './fetch-body.ts';
 import { FetchCalls } from './fetch-calls.ts';
 import type { FetchInit } from './fetch-init.ts';
@@ -27,6 +28,7 @@ import { ShardThreads } from './shard-threads.ts';
 import { SignalWatch } from './signal-watch.ts';
 import { newIdentityName } from './tls-identity-server.ts';
 import { unreadBodies } from './unread-bodies.ts';
+import { checkWarm, connectOnly, openAll, type WarmInit } from './warm.ts';
 
 /** Counts since the pool began: started = completed + failed + aborted + inFlight. Each request of a call counts by itself, those that were redirected or made again too. */
 export interface PoolStats {
@@ -114,6 +116,40 @@ export class Pool {
     if (request.takesDetour) return takeDetour(request, (ready) => this.#fetch(ready, key));
     return this.#fetch(request, key);
   };
+
+  /**
+   * Opens `count` connections to the origin of a URL ahead of their requests: looked up, connected, TLS set up; spread over the shards as as
+   * many requests would be. They lie idle until used, for `connections.idleMs` at most. Answers how many it opened: fewer where `perOrigin`
+   * or `total` leave no room, or where some failed. Rejects as `fetch` does, where none could be opened. Default 1.
+   */
+  async warm(origin: string | URL, count = 1, init?: WarmInit): Promise<number> {
+    let opening: FetchRequest;
+    let key: string;
+    let wanted: number;
+    try {
+      wanted = checkWarm(count, init, this.#options.connections);
+      opening = connectOnly(this.#requests.prepare(origin, init ?? {}));
+      key = this.#keyOf(opening);
+    } catch (error) {
+      throw fetchFailure(error);
+    }
+    const { signal } = opening;
+    signal?.throwIfAborted();
+    return openAll(wanted, signal, () => new Promise((resolve, reject) => this.#send(opening, key, resolve, reject)));
+  }
+
+  /**
+   * `fetch` of many inputs, `concurrency` at a time: an async iterable of `{ index, input, status: 'fulfilled', value }` or `{ …, status: 'rejected', reason }`
+   * in the order in which they settle. Inputs are taken only when there is room, and results that nobody takes hold new requests back. When the
+   * inputs throw, what is under way is still given, then the error. Leaving the loop aborts what is under way. Throws TransferError
+   * INVALID_ARGUMENT that names the argument.
+   */
+  fetchAll<Input extends FetchAllInput>(
+    inputs: Iterable<Input | PromiseLike<Input>> | AsyncIterable<Input>,
+    options?: FetchAllOptions,
+  ): AsyncGenerator<FetchAllResult<Input>, undefined, undefined> {
+    return fetchAll(this.fetch, inputs, options);
+  }
 
   /** What each shard is doing and has done. */
   async stats(): Promise<PoolStats> {

@@ -8,14 +8,10 @@ import { Readable } from 'node:stream';
 import { inspect } from 'node:util';
 import { parseHeaderSection, parseTrailerSection, reasonPhrase } from '../protocol/http1/header-section.ts';
 import { INFO_TIMINGS_BYTES } from '../protocol/port/frames.ts';
-import {
-  decodeTls,
-  type HeadFrame,
-  infoAddressEnd,
-  infoTiming,
-  type TlsFacts,
-} from '../protocol/port/response-frames.ts';
+import { type HeadFrame, infoTiming, readInfo, type TlsFacts } from '../protocol/port/response-frames.ts';
+import { extractMimeType } from './mime-type.ts';
 import type { RedirectStep } from './redirect.ts';
+import { ResponseHeaders } from './response-headers.ts';
 import type { BodyHandle } from './unread-bodies.ts';
 
 /** Milliseconds since `pool.fetch` was called; -1: has not happened (yet). A reused connection shows its connect steps as done at once; `tls` equals `connect` on plain connections. */
@@ -34,6 +30,8 @@ export interface ResponseConnection {
   readonly reused: boolean;
   /** `127.0.0.1:8080`, `[::1]:8080`. */
   readonly remoteAddress: string;
+  /** The proxy that it went through, `http://proxy.example:3128`, without credentials; null: none. Then `remoteAddress` is the proxy's. */
+  readonly proxy: string | null;
   readonly shard: number;
   /** `HTTP/1.1` or `HTTP/1.0`. */
   readonly httpVersion: string;
@@ -73,6 +71,9 @@ const US_PER_MS = 1000;
 const NOT_ASCII = /[\x80-\xff]/;
 const END_TIMING = 6;
 const NO_BYTES = new Uint8Array(0);
+/** Info of a response that no shard gave: no timing has happened, and there is no address. */
+const NO_INFO = '\xff'.repeat(INFO_TIMINGS_BYTES);
+const NO_SHARD = -1;
 
 const utf8 = new TextDecoder();
 
@@ -86,6 +87,8 @@ export class PoolResponse {
   /** @internal null: nothing went before. */
   past: CallPast | null = null;
   #used = false;
+  /** The body, when all of it was read before anybody got the response. */
+  #whole: Uint8Array<ArrayBuffer> | null = null;
   #headers: Headers | null = null;
   #trailers: Promise<Headers> | null = null;
   #stream: ReadableStream<Uint8Array> | null = null;
@@ -128,12 +131,12 @@ export class PoolResponse {
     return this.past?.attempts ?? 1;
   }
 
-  get type(): 'default' {
-    return 'default';
+  get type(): 'basic' {
+    return 'basic';
   }
 
   get headers(): Headers {
-    this.#headers ??= new Headers(parseHeaderSection(this.#headText));
+    this.#headers ??= new ResponseHeaders(parseHeaderSection(this.#headText));
     return this.#headers;
   }
 
@@ -150,14 +153,15 @@ export class PoolResponse {
   }
 
   get connection(): ResponseConnection {
-    const { text, infoBytes, reused, http10, secure } = this.#frame;
-    const addressEnd = infoAddressEnd(this.#frame);
+    const { reused, http10 } = this.#frame;
+    const { remoteAddress, proxy, tls } = readInfo(this.#frame);
     return {
       reused,
-      remoteAddress: text.slice(INFO_TIMINGS_BYTES, addressEnd),
+      remoteAddress,
+      proxy,
       shard: this.#shard,
       httpVersion: http10 ? 'HTTP/1.0' : 'HTTP/1.1',
-      tls: !secure ? null : decodeTls(text.slice(addressEnd + 1, infoBytes)),
+      tls,
     };
   }
 
@@ -202,7 +206,7 @@ export class PoolResponse {
   }
 
   blob(): Promise<Blob> {
-    const type = this.headers.get('content-type') ?? '';
+    const type = extractMimeType(this.headers.get('content-type')) ?? '';
     return this.#takeBytes().then((bytes) => new Blob([bytes], { type }));
   }
 
@@ -218,9 +222,36 @@ export class PoolResponse {
       this.#real = new Response(mine, this.#realInit);
       copy.#real = new Response(theirs, this.#realInit);
     }
-    copy.#headers = new Headers(this.headers);
+    copy.#headers = new ResponseHeaders(this.headers);
     copy.past = this.past;
     return copy;
+  }
+
+  /** @internal A response that no shard gave: its head as it would stand on the wire. */
+  static local(head: string, body: Uint8Array, url: string, method: string): PoolResponse {
+    const info = NO_INFO;
+    const frame: HeadFrame = {
+      status: 200,
+      reused: false,
+      http10: false,
+      secure: false,
+      proxied: false,
+      text: info + head,
+      infoBytes: info.length,
+      headBytes: head.length,
+      bodyBytes: body.length,
+      body,
+    };
+    return new PoolResponse(frame, url, method, NO_SHARD, null);
+  }
+
+  /** @internal Waits for the whole body, which it has from then on, for who reads it later; null: there is none. */
+  async readWhole(): Promise<Uint8Array | null> {
+    if (!this.#hasBody) return null;
+    const bytes = await this.#takeBytes();
+    this.#used = false;
+    this.#whole = bytes;
+    return bytes;
   }
 
   /** @internal The values of a field, line by line, as latin-1 text. */
@@ -271,7 +302,14 @@ export class PoolResponse {
   /** The body as text when it is here, whole, and was not touched; null: it must be collected. */
   #takeText(): string | null {
     const { text, body, infoBytes, headBytes } = this.#frame;
-    if (this.#used || this.#handle !== null || body !== null || this.#stream !== null || this.#real !== null)
+    if (
+      this.#used ||
+      this.#handle !== null ||
+      this.#whole !== null ||
+      body !== null ||
+      this.#stream !== null ||
+      this.#real !== null
+    )
       return null;
     this.#used = this.#hasBody;
     const bytes = text.slice(infoBytes + headBytes);
@@ -284,6 +322,7 @@ export class PoolResponse {
     if (this.#stream?.locked) return Promise.reject(new TypeError('Body is unusable: Body is locked by a reader'));
     this.#used = this.#hasBody;
     if (this.#stream !== null) return collectStream(this.#stream);
+    if (this.#whole !== null) return Promise.resolve(this.#whole);
     if (this.#handle !== null) return this.#handle.source.collect(() => this.#announcedBytes);
     return Promise.resolve(this.#wholeBytes());
   }
@@ -313,6 +352,8 @@ export class PoolResponse {
 
   #makeStream(): ReadableStream<Uint8Array> {
     const handle = this.#handle;
+    const whole = this.#whole;
+    if (whole !== null) return wholeStream(() => whole);
     if (handle === null) return wholeStream(() => this.#wholeBytes());
     return new ReadableStream({
       type: 'bytes',

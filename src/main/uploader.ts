@@ -4,10 +4,9 @@
  */
 
 import { invalidArgument } from '../protocol/errors.ts';
-import { describe } from '../protocol/options.ts';
 import { INITIAL_CREDIT_BYTES } from '../protocol/port/frames.ts';
 import { iteratorOf, letGo } from './body-iterator.ts';
-import { type BodyPieces, bytesOf } from './fetch-body.ts';
+import { type BodyPieces, pieceBytes } from './fetch-body.ts';
 
 /** Longer pieces are sent in parts of this size, so that one piece cannot overdraw the credit by much. */
 const PART_BYTES = 256 * 1024;
@@ -67,7 +66,7 @@ export class Uploader {
       if (this.#stopped) return;
       if (done) break;
       try {
-        await this.#sendPiece(toBytes(value));
+        await this.#sendPiece(pieceBytes(value));
       } catch (error) {
         // Ours, about what the source gave: it would go on giving.
         void letGo(iterator);
@@ -103,13 +102,6 @@ export class Uploader {
     this.#wake = null;
     wake?.();
   }
-}
-
-function toBytes(piece: unknown): Uint8Array {
-  if (typeof piece === 'string') return Buffer.from(piece, 'utf8');
-  const bytes = bytesOf(piece);
-  if (bytes !== null) return bytes;
-  throw invalidArgument('body', `A body's pieces must be bytes or text, not ${describe(piece)}.`);
 }
 
 function lengthMismatch(length: number, how: 'more' | 'fewer'): Error {
