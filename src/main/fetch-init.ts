@@ -9,6 +9,7 @@ import { FLAG_NAMES, OWN_ROUTE_NAMES, type OwnRoute } from '../protocol/port/req
 import type { AuthOptions } from './auth.ts';
 import { BODY_OPTION_NAMES, type BodyOptions } from './body-options.ts';
 import { BROWSER_NAMES, type BrowserMembers } from './browser-members.ts';
+import { CONNECTING_NAMES, type ConnectingOptions } from './connecting.ts';
 import type { CookieJar } from './cookies.ts';
 import type { FetchBody } from './fetch-body.ts';
 import type { RedirectMode, RedirectOptions } from './redirect-options.ts';
@@ -17,7 +18,7 @@ import type { RetryOptions } from './retry-options.ts';
 
 export type FetchHeaders = HeadersGiven;
 
-export interface FetchInit extends BodyOptions, BrowserMembers, ExchangeOptions {
+export interface FetchInit extends BodyOptions, BrowserMembers, ConnectingOptions, ExchangeOptions {
   /** Default `GET`; normalised as Fetch §4.1 says. CONNECT, TRACE and TRACK are refused. */
   method?: string | undefined;
   /** A record, pairs, or a Headers object of any class. */
@@ -74,6 +75,7 @@ export const INIT_NAMES: readonly string[] = [
   ...FLAG_NAMES,
   ...BODY_OPTION_NAMES,
   ...OWN_ROUTE_NAMES,
+  ...CONNECTING_NAMES,
   ...EXCHANGE_OPTION_NAMES,
   'integrity',
   'referrer',

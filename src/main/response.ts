@@ -8,10 +8,11 @@ import { Readable } from 'node:stream';
 import { inspect } from 'node:util';
 import { parseHeaderSection, parseTrailerSection, reasonPhrase } from '../protocol/http1/header-section.ts';
 import { INFO_TIMINGS_BYTES } from '../protocol/port/frames.ts';
-import { type HeadFrame, infoTiming, readInfo, type TlsFacts } from '../protocol/port/response-frames.ts';
+import { type HeadFrame, infoTiming, readInfo } from '../protocol/port/response-frames.ts';
 import { extractMimeType } from './mime-type.ts';
 import type { RedirectStep } from './redirect.ts';
 import { ResponseHeaders } from './response-headers.ts';
+import { type CertificateSource, ResponseTls } from './response-tls.ts';
 import type { BodyHandle } from './unread-bodies.ts';
 
 /** Milliseconds since `pool.fetch` was called; -1: has not happened (yet). A reused connection shows its connect steps as done at once; `tls` equals `connect` on plain connections. */
@@ -38,9 +39,6 @@ export interface ResponseConnection {
   /** null: `http:`. */
   readonly tls: ResponseTls | null;
 }
-
-/** How the connection is secured. */
-export type ResponseTls = TlsFacts;
 
 /** What `pool.fetch` answers: a Response, and what libcurl's getinfo would tell. */
 export interface FetchResponse extends Response {
@@ -86,6 +84,7 @@ export class PoolResponse {
   readonly #handle: BodyHandle | null;
   /** @internal null: nothing went before. */
   past: CallPast | null = null;
+  readonly #certificates: CertificateSource | null;
   #used = false;
   /** The body, when all of it was read before anybody got the response. */
   #whole: Uint8Array<ArrayBuffer> | null = null;
@@ -95,7 +94,15 @@ export class PoolResponse {
   /** The runtime's Response over the same body, once a member asked for it. */
   #real: Response | null = null;
 
-  constructor(frame: HeadFrame, url: string, method: string, shard: number, handle: BodyHandle | null) {
+  constructor(
+    frame: HeadFrame,
+    url: string,
+    method: string,
+    shard: number,
+    handle: BodyHandle | null,
+    certificates: CertificateSource | null = null,
+  ) {
+    this.#certificates = certificates;
     this.#frame = frame;
     this.#url = url;
     this.#shard = shard;
@@ -161,7 +168,7 @@ export class PoolResponse {
       proxy,
       shard: this.#shard,
       httpVersion: http10 ? 'HTTP/1.0' : 'HTTP/1.1',
-      tls,
+      tls: tls === null ? null : new ResponseTls(tls, this.#certificates),
     };
   }
 
@@ -212,7 +219,7 @@ export class PoolResponse {
 
   /** Both read the same body from here on; the copy keeps what a Response of the runtime would not: url, timings, any status. */
   clone(): PoolResponse {
-    const copy = new PoolResponse(this.#frame, this.#url, 'GET', this.#shard, this.#handle);
+    const copy = new PoolResponse(this.#frame, this.#url, 'GET', this.#shard, this.#handle, this.#certificates);
     const real = this.toResponse();
     if (real.body === null || real.bodyUsed || real.body.locked) {
       copy.#real = real.clone();

@@ -10,7 +10,7 @@ import net from 'node:net';
 import { onTestFinished } from 'vitest';
 import { pem } from '../tls/rig.ts';
 
-export interface Proxy {
+export interface HttpProxy {
   readonly port: number;
   /** `http://127.0.0.1:port`, without credentials. */
   readonly url: string;
@@ -32,7 +32,7 @@ function addressOf(host: string): string {
   return host.endsWith('.test') ? '127.0.0.1' : host.replace(/^\[|\]$/g, '');
 }
 
-export async function httpProxy({ certificate = '', authorization = '' }: HttpProxyOptions = {}): Promise<Proxy> {
+export async function httpProxy({ certificate = '', authorization = '' }: HttpProxyOptions = {}): Promise<HttpProxy> {
   const agent = new http.Agent({ keepAlive: false });
   const allowed = (request: http.IncomingMessage): boolean =>
     authorization === '' || request.headers['proxy-authorization'] === authorization;
@@ -89,7 +89,7 @@ export async function httpProxy({ certificate = '', authorization = '' }: HttpPr
     target.on('error', () => socket.end('HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n'));
   });
   const port = await listening(server);
-  const proxy: Proxy = {
+  const proxy: HttpProxy = {
     port,
     url: `${certificate === '' ? 'http' : 'https'}://127.0.0.1:${port}`,
     heads: [],

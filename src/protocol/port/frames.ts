@@ -64,6 +64,8 @@ export const FLAG_HTTP_1_0 = 2;
 export const FLAG_SINGLE = 1;
 /** HEAD, COMPLETE: the connection has TLS. */
 export const FLAG_SECURE = 4;
+/** HEAD: it came through a proxy, whose name stands behind the address. */
+export const FLAG_PROXIED = 16;
 
 /** HEAD, COMPLETE: the whole body is an attachment. */
 export const FLAG_ATTACHED = 8;

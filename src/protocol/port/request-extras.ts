@@ -3,6 +3,7 @@
 import { invalidArgument } from '../errors.ts';
 import { describe } from '../options.ts';
 import type { PaceLimits } from '../pace-options.ts';
+import type { ProxyRules } from '../proxy-options.ts';
 import { type RouteOptions, resolveRouteOptions } from '../route-options.ts';
 
 /** Only what is set is there. */
@@ -15,6 +16,10 @@ export interface RequestExtras {
   readonly idempotent?: boolean;
   /** Where it connects to, when not to its origin. */
   readonly route?: OwnRoute;
+  /** In place of the pool's; null: none. */
+  readonly proxy?: ProxyRules | null;
+  /** What the guard in place of the pool's is known by. */
+  readonly guard?: string;
   readonly pace?: PaceLimits;
   /** The protocols that it would switch to; '': it is a CONNECT. Its body goes out raw once the server agrees. */
   readonly upgrade?: string;

@@ -9,6 +9,7 @@ import {
   ERROR,
   FLAG_ATTACHED,
   FLAG_HTTP_1_0,
+  FLAG_PROXIED,
   FLAG_REUSED,
   FLAG_SECURE,
   HEAD,
@@ -31,6 +32,8 @@ export interface HeadFacts {
   readonly remoteAddress: string;
   /** null or absent: there is no TLS. */
   readonly tls?: TlsFacts | null;
+  /** Absent: there is no proxy. */
+  readonly route?: { readonly proxy: { readonly name: string } | null };
   readonly queuedUs: number;
   readonly dnsUs: number;
   readonly connectUs: number;
@@ -52,33 +55,55 @@ export interface TlsFacts {
   readonly alpn: string;
   /** Whether the certificate verified; false only with `rejectUnauthorized: false`. */
   readonly verified: boolean;
+  /** By which the shard finds the peer's certificate; 0: it showed none. */
+  readonly certificate: number;
 }
 
-/** Between the address and what is said of TLS, in which it does not occur. */
+/** In front of what is said of a proxy and of TLS, in which it does not occur. */
 const SEPARATOR = '\0';
 
-function encodeTls({ protocol, cipher, resumed, alpn, verified }: TlsFacts): string {
-  return `${SEPARATOR}${protocol} ${cipher} ${resumed ? 1 : 0}${verified ? 1 : 0} ${alpn}`;
+function encodeTls({ protocol, cipher, resumed, alpn, verified, certificate }: TlsFacts): string {
+  return `${SEPARATOR}${protocol} ${cipher} ${resumed ? 1 : 0}${verified ? 1 : 0} ${certificate} ${alpn}`;
 }
 
-export function decodeTls(text: string): TlsFacts {
-  const [protocol = '', cipher = '', flags = '', ...alpn] = text.split(' ');
-  return { protocol, cipher, resumed: flags[0] === '1', verified: flags[1] === '1', alpn: alpn.join(' ') };
+function decodeTls(text: string): TlsFacts {
+  const [protocol = '', cipher = '', flags = '', certificate = '', ...alpn] = text.split(' ');
+  return {
+    protocol,
+    cipher,
+    resumed: flags[0] === '1',
+    verified: flags[1] === '1',
+    certificate: Number(certificate),
+    alpn: alpn.join(' '),
+  };
 }
 
-/** Where the address in a frame's info ends. */
-export function infoAddressEnd({ secure, text, infoBytes }: HeadFrame): number {
-  return secure ? text.lastIndexOf(SEPARATOR, infoBytes - 1) : infoBytes;
+/** What a frame's info says of the connection: the address, then the proxy's name if there is one, then TLS if there is. */
+export function readInfo({ secure, proxied, text, infoBytes }: HeadFrame): {
+  remoteAddress: string;
+  proxy: string | null;
+  tls: TlsFacts | null;
+} {
+  const tlsStart = secure ? text.lastIndexOf(SEPARATOR, infoBytes - 1) : infoBytes;
+  const addressEnd = proxied ? text.lastIndexOf(SEPARATOR, tlsStart - 1) : tlsStart;
+  return {
+    remoteAddress: text.slice(INFO_TIMINGS_BYTES, addressEnd),
+    proxy: proxied ? text.slice(addressEnd + 1, tlsStart) : null,
+    tls: secure ? decodeTls(text.slice(tlsStart + 1, infoBytes)) : null,
+  };
 }
 
 export function writeHead(writer: BatchWriter, facts: HeadFacts, head: Uint8Array, start: number, end: number): void {
   const tls = facts.tls ?? null;
-  const info = tls === null ? facts.remoteAddress : facts.remoteAddress + encodeTls(tls);
+  const proxy = facts.route?.proxy ?? null;
+  const address = proxy === null ? facts.remoteAddress : facts.remoteAddress + SEPARATOR + proxy.name;
+  const info = tls === null ? address : address + encodeTls(tls);
   const headBytes = end - start;
   const infoBytes = INFO_TIMINGS_BYTES + info.length;
   const flags =
     (facts.reused ? FLAG_REUSED : 0) |
     (facts.minorVersion === 0 ? FLAG_HTTP_1_0 : 0) |
+    (proxy === null ? 0 : FLAG_PROXIED) |
     (tls === null ? 0 : FLAG_SECURE);
   const frame = writer.beginFrame(HEAD | (flags << 8), facts.id, HEAD_WORDS * 4 + infoBytes + headBytes);
   const { words, bytes } = writer;
@@ -202,6 +227,8 @@ export interface HeadFrame {
   http10: boolean;
   /** `https:`; what is said of TLS stands behind the address. */
   secure: boolean;
+  /** The name of its proxy stands behind the address. */
+  proxied: boolean;
   text: string;
   infoBytes: number;
   headBytes: number;
@@ -231,6 +258,7 @@ export function readHead(reader: BatchReader): HeadFrame | null {
     reused: (flags & FLAG_REUSED) !== 0,
     http10: (flags & FLAG_HTTP_1_0) !== 0,
     secure: (flags & FLAG_SECURE) !== 0,
+    proxied: (flags & FLAG_PROXIED) !== 0,
     text: reader.bytes.toString('latin1', start, asText ? headEnd + inlineBytes : headEnd),
     infoBytes,
     headBytes,
