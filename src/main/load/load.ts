@@ -117,7 +117,7 @@ class LoadRun {
     const merger = this.#merger;
     const plan = this.#plan;
     const durationMs = Math.max(0, ...merger.done.map(({ measuredMs }) => measuredMs));
-    const { requests, phases } = merger;
+    const { requests, phases, connections } = merger;
     const result: LoadResult = {
       schema: LOAD_SCHEMA,
       version: packageVersion(),
@@ -140,11 +140,11 @@ class LoadRun {
       },
       perSecond: merger.seconds,
       perTag: merger.tags,
-      connections: merger.connections,
+      connections,
       generator: this.#generator(),
       thresholds: [],
       verdict: 'passed',
-      notes: [...this.#notes, ...noteConnections(plan, requests, phases.queue)],
+      notes: [...this.#notes, ...noteConnections(plan, requests, phases.queue, connections.peak)],
     };
     const judged = thresholds.map((threshold) => judge(threshold, result));
     const failed = judged.some(({ crossed }) => crossed);
@@ -159,7 +159,7 @@ class LoadRun {
       cpuUserUs: user,
       cpuSystemUs: system,
       memoryBytes: process.memoryUsage.rss(),
-      bottleneck: findBottleneck(this.#plan, shards),
+      bottleneck: findBottleneck(this.#plan, shards, this.#merger.requests, this.#merger.connections.peak),
     };
   }
 }

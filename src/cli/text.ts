@@ -1,0 +1,44 @@
+/** How figures read: times, counts and bytes in few characters, and tables in columns. */
+
+const US_PER_MS = 1_000;
+const US_PER_SECOND = 1_000_000;
+
+export function timeText(us: number): string {
+  if (us < US_PER_MS) return `${Math.round(us)} us`;
+  if (us < US_PER_SECOND) return `${threeDigits(us / US_PER_MS)} ms`;
+  return `${threeDigits(us / US_PER_SECOND)} s`;
+}
+
+export function countText(count: number): string {
+  return Math.round(count).toLocaleString('en-US');
+}
+
+export function bytesText(bytes: number): string {
+  const units = ['B', 'kB', 'MB', 'GB', 'TB'];
+  let value = bytes;
+  let unit = 0;
+  for (; value >= 1_000 && unit < units.length - 1; unit++) value /= 1_000;
+  return unit === 0 ? `${value} B` : `${threeDigits(value)} ${units[unit]}`;
+}
+
+export function percentText(share: number): string {
+  const percent = share * 100;
+  return `${percent !== 0 && percent < 10 ? threeDigits(percent) : Math.round(percent)} %`;
+}
+
+/** Columns as wide as their widest cell; all but the first are flush right. */
+export function table(rows: readonly (readonly string[])[], indent = '  '): string {
+  const widths: number[] = [];
+  for (const row of rows) for (const [at, cell] of row.entries()) widths[at] = Math.max(widths[at] ?? 0, cell.length);
+  return rows
+    .map((row) => {
+      const cells = row.map((cell, at) => (at === 0 ? cell.padEnd(widths[0] ?? 0) : cell.padStart(widths[at] ?? 0)));
+      return (indent + cells.join('   ')).trimEnd();
+    })
+    .join('\n');
+}
+
+function threeDigits(value: number): string {
+  if (value >= 100) return value.toFixed(0);
+  return value >= 10 ? value.toFixed(1) : value.toFixed(2);
+}
