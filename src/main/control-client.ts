@@ -31,6 +31,10 @@ export class ControlClient {
     return this.#call(() => this.#remote.stats());
   }
 
+  peerCertificate(number: number): Promise<Uint8Array> {
+    return this.#call(() => this.#remote.peerCertificate(number));
+  }
+
   close(): Promise<true> {
     return this.#call(() => this.#remote.close());
   }

@@ -190,7 +190,8 @@ export class Exchange implements BodyOrigin, UploadTarget {
 
   #makeResponse(frame: HeadFrame, handle: BodyHandle | null): PoolResponse {
     const { target, method } = this.request;
-    return new PoolResponse(frame, target.href, method, this.place.ranking[this.rank] as number, handle);
+    const shard = this.place.ranking[this.rank] as number;
+    return new PoolResponse(frame, target.href, method, shard, handle, this.link?.certificates);
   }
 
   #settle(response: PoolResponse): void {

@@ -124,9 +124,9 @@ export class ShardKeeper {
     const control = new MessageChannel();
     const { shard } = this.#config;
     const { lookup, checkServerIdentity, connecting } = this.#functions;
-    const link = new ShardLink(data.port1, () => this.#onLost(link), this.#sessions?.shelfOf(shard));
-    this.#sessions?.begun(shard);
     const client = new ControlClient(control.port1);
+    const link = new ShardLink(data.port1, () => this.#onLost(link), client, this.#sessions?.shelfOf(shard));
+    this.#sessions?.begun(shard);
     const thread = this.#launch({
       config: this.#config,
       dataPort: data.port2,

@@ -23,6 +23,7 @@ import {
 } from '../protocol/port/response-frames.ts';
 import { readSession, writeSession } from '../protocol/port/session-frames.ts';
 import type { Exchange } from './exchange.ts';
+import type { CertificateSource } from './response-tls.ts';
 import type { SessionShelf } from './session-store.ts';
 
 /** Ids are 32-bit words of frames. */
@@ -45,6 +46,8 @@ export class ShardLink {
   #lastId = 0;
   readonly #onLost: LinkLostCallback;
   readonly #sessions: SessionShelf | null;
+  /** Of this life's connections; null: nobody is to be asked. */
+  readonly certificates: CertificateSource | null;
   readonly #onFrame = (reader: BatchReader): void => this.#handleFrame(reader);
   readonly #onImmediate = (): void => this.#flush();
   #flushing: NodeJS.Immediate | null = null;
@@ -54,7 +57,13 @@ export class ShardLink {
   #closing = false;
 
   /** `sessions` null: there is no other shard. */
-  constructor(port: MessagePort, onLost: LinkLostCallback, sessions: SessionShelf | null = null) {
+  constructor(
+    port: MessagePort,
+    onLost: LinkLostCallback,
+    certificates: CertificateSource | null = null,
+    sessions: SessionShelf | null = null,
+  ) {
+    this.certificates = certificates;
     this.#sessions = sessions;
     this.#port = port;
     this.#link = new BatchLink(port);

@@ -11,6 +11,7 @@ export function exposeControl(shard: Shard, port: MessagePort): void {
   const control: ShardControl = {
     ping: () => ({ ok: true }),
     stats: () => answer(() => shard.stats()),
+    peerCertificate: (number) => answer(() => shard.peerCertificate(number)),
     close: () =>
       answer(() => {
         shard.close();

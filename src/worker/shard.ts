@@ -111,6 +111,17 @@ export class Shard {
     };
   }
 
+  /** As DER. Throws TransferError when it is no longer known. */
+  peerCertificate(number: number): Uint8Array {
+    const certificate = this.#multi.io.tls?.certificate(number) ?? null;
+    if (certificate !== null) return certificate;
+    throw new TransferError(
+      'CONNECTION_LOST',
+      'The certificate of this connection is no longer known: a shard keeps those of the last 1,000 peers; ask for it sooner.',
+      { phase: 'tls' },
+    );
+  }
+
   /** Ends every transfer and closes every descriptor and the data port. */
   close(): void {
     if (this.#closed) return;

@@ -1,7 +1,10 @@
 /** `pool.fetch` of https: over real threads: what crosses to shards and back. */
 
+import { X509Certificate } from 'node:crypto';
+import { inspect } from 'node:util';
 import { Pool, type PoolOptions, type TransferError } from 'shardfetch';
-import { expect, onTestFinished, test } from 'vitest';
+import { describe, expect, onTestFinished, test } from 'vitest';
+import { PeerCertificates } from '../../src/worker/io/peer-certificates.ts';
 import { pem, ROOT, reply, serve } from './rig.ts';
 
 function poolOf(port: number, options: PoolOptions = {}): Pool {
@@ -61,4 +64,69 @@ test('plain requests of the same pool have no TLS', async () => {
   const pool = poolOf(server.port);
   await expect(pool.fetch(`http://good.test:${server.port}/`)).rejects.toMatchObject({ name: 'TypeError' });
   expect(server.failures.length).toBe(1);
+});
+
+describe('the peer certificate on demand', () => {
+  const pathOf = (port: number) => `https://good.test:${port}/`;
+
+  test.each([0, 2])('as Node shows it: %i shards', async (shards) => {
+    const server = await serve('good');
+    const pool = poolOf(server.port, { shards });
+    const response = await pool.fetch(pathOf(server.port));
+    const certificate = await response.connection.tls?.peerCertificate();
+    const expected = new X509Certificate(pem('good'));
+    expect(certificate?.raw.equals(expected.raw)).toBe(true);
+    expect(certificate).toMatchObject({
+      subject: { CN: 'good.test' },
+      subjectaltname: expected.subjectAltName,
+      valid_to: expected.validTo,
+      fingerprint256: expected.fingerprint256,
+    });
+    expect(inspect(response.connection)).not.toContain('source');
+  });
+
+  test('of a connection that has closed, that resumed a session, and of a clone', async () => {
+    const server = await serve('good');
+    const pool = poolOf(server.port, { connections: { reuse: false } });
+    for (const resumed of [false, true]) {
+      const response = await pool.fetch(pathOf(server.port));
+      expect(await response.clone().text()).toBe('ok');
+      expect(response.connection.tls?.resumed).toBe(resumed);
+      server.sockets.at(-1)?.destroy();
+      expect((await response.clone().connection.tls?.peerCertificate())?.subject.CN).toBe('good.test');
+    }
+  });
+
+  test('each peer has its own', async () => {
+    const [one, two] = [await serve('good'), await serve('complete')];
+    const resolve = { [`good.test:${one.port}`]: ['127.0.0.1'], [`good.test:${two.port}`]: ['127.0.0.1'] };
+    const pool = poolOf(one.port, { shards: 1, dns: { resolve } });
+    const responses = [await pool.fetch(pathOf(one.port)), await pool.fetch(pathOf(two.port))];
+    const serials = responses.map(async ({ connection }) => (await connection.tls?.peerCertificate())?.serialNumber);
+    expect(await Promise.all(serials)).toEqual(
+      ['good', 'complete'].map((name) => new X509Certificate(pem(name)).serialNumber),
+    );
+  });
+
+  test('when its shard is gone it rejects with a sentence', async () => {
+    const server = await serve('good');
+    const pool = poolOf(server.port);
+    const { connection } = await pool.fetch(pathOf(server.port));
+    await pool.destroy();
+    await expect(connection.tls?.peerCertificate()).rejects.toMatchObject({ code: 'SHARD_LOST' });
+  });
+
+  test('a thousand are kept, those met last', () => {
+    const kept = new PeerCertificates();
+    const numbers = Array.from({ length: 1_001 }, (_, index) => kept.numberOf(Buffer.from(`${index}`)));
+    expect(new Set(numbers).size).toBe(1_001);
+    expect(kept.get(numbers[0] as number)).toBe(null);
+    expect(kept.get(numbers[1] as number)?.toString()).toBe('1');
+    expect(kept.numberOf(Buffer.from('1'))).toBe(numbers[1]);
+    kept.numberOf(Buffer.from('another'));
+    expect(kept.get(numbers[1] as number)?.toString()).toBe('1');
+    expect(kept.get(numbers[2] as number)).toBe(null);
+    expect(kept.numberOf(null)).toBe(0);
+    expect(kept.get(0)).toBe(null);
+  });
 });

@@ -77,6 +77,8 @@ export type ControlAnswer<T> = { readonly ok: T } | { readonly error: string };
 export interface ShardControl {
   ping(): ControlAnswer<true>;
   stats(): ControlAnswer<ShardStats>;
+  /** A certificate as DER, by the number that stands in the head of a response. */
+  peerCertificate(number: number): ControlAnswer<Uint8Array>;
   /** Ends every transfer and closes every descriptor. */
   close(): ControlAnswer<true>;
 }

@@ -46,7 +46,7 @@ export interface Addon {
   tlsHandshake(socket: number): number;
   tlsApprove(socket: number): number;
   tlsShutDown(socket: number): number;
-  tlsInfo(socket: number): TlsInfo | null;
+  tlsInfo(socket: number): AddonTlsInfo | null;
   tlsPeer(socket: number): Buffer | null;
   tlsError(socket: number): TlsFault | null;
   tlsSessions(context: number): number;
@@ -111,6 +111,11 @@ export interface TlsSettings {
   readonly verify: boolean;
   readonly keepSessions: boolean;
   readonly trust: number;
+}
+
+/** `TlsInfo`, before the certificate has its number. */
+export interface AddonTlsInfo extends TlsInfo {
+  certificate: number;
 }
 
 /** A session of a context for other environments. */

@@ -3,7 +3,8 @@
 import { isIP } from 'node:net';
 import type { SharedSession } from '../../protocol/port/session-frames.ts';
 import { splitCiphers, type TlsPlan, type TlsVersion } from '../../protocol/tls-options.ts';
-import type { Addon } from './addon.ts';
+import type { Addon, AddonTlsInfo } from './addon.ts';
+import { PeerCertificates } from './peer-certificates.ts';
 import { rootCertificates, usesOpensslRoots } from './root-certificates.ts';
 import type { TlsFault, TlsInfo, TlsIo } from './tls-io.ts';
 
@@ -33,6 +34,7 @@ export class NativeTls implements TlsIo {
   readonly shutDown: TlsIo['shutDown'];
   readonly #native: Addon;
   readonly #contexts = new Map<string, Context>();
+  readonly #certificates = new PeerCertificates();
   /** Sessions of other threads, by their keys: what nobody connects to is never parsed. */
   readonly #accepted = new Map<string, Uint8Array>();
   /** The store of Node's roots; 0: not made yet. */
@@ -57,11 +59,17 @@ export class NativeTls implements TlsIo {
   }
 
   info(socket: number): TlsInfo {
-    return this.#native.tlsInfo(socket) as TlsInfo;
+    const info = this.#native.tlsInfo(socket) as AddonTlsInfo;
+    info.certificate = this.#certificates.numberOf(this.#native.tlsPeer(socket));
+    return info;
   }
 
   peer(socket: number): Buffer | null {
     return this.#native.tlsPeer(socket);
+  }
+
+  certificate(number: number): Buffer | null {
+    return this.#certificates.get(number);
   }
 
   error(socket: number): TlsFault {
@@ -99,6 +107,7 @@ export class NativeTls implements TlsIo {
     for (const context of this.#contexts.values()) this.#close(context);
     this.#contexts.clear();
     this.#accepted.clear();
+    this.#certificates.clear();
     if (this.#defaultTrust > 0) this.#native.tlsClose(this.#defaultTrust);
     this.#defaultTrust = 0;
   }

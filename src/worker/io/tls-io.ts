@@ -45,6 +45,8 @@ export interface TlsIo {
   info(socket: Socket): TlsInfo;
   /** The peer's certificate as DER; null: there is none. */
   peer(socket: Socket): Buffer | null;
+  /** A peer's certificate as DER, by `TlsInfo.certificate`, of the last 1,000 that were met; null: it is not among them. */
+  certificate(number: number): Buffer | null;
   /** After TLS_FAILED. */
   error(socket: Socket): TlsFault;
   /** From now on sessions are set aside for so many other threads that connect to the same destinations: one for each of them. */
@@ -68,6 +70,8 @@ export interface TlsInfo {
   readonly alpn: string;
   /** Whether the certificate verified; false only with `rejectUnauthorized: false`. */
   readonly verified: boolean;
+  /** By which `certificate` finds what the peer showed, on this thread; 0: nothing. */
+  readonly certificate: number;
 }
 
 export interface TlsFault {

@@ -13,7 +13,13 @@ export type { Limits, Timeouts } from '../../protocol/options.ts';
 export type { PaceOptions } from '../../protocol/pace-options.ts';
 export type { IpFamily, KeepAlive, RouteOptions } from '../../protocol/route-options.ts';
 export type { StaticAddressesGiven } from '../../protocol/static-addresses.ts';
-export type { CheckServerIdentity, Pem, TlsOptions, TlsVersion } from '../../protocol/tls-options.ts';
+export type {
+  CheckServerIdentity,
+  PeerCertificateInfo,
+  Pem,
+  TlsOptions,
+  TlsVersion,
+} from '../../protocol/tls-options.ts';
 export { EVENT_ERR, EVENT_IN, EVENT_OUT, type Socket } from '../io/io.ts';
 export type { TlsInfo } from '../io/tls-io.ts';
 export { sendWakeup as wakeup, type WakeupHandle } from '../io/wakeup.ts';

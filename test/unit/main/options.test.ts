@@ -82,7 +82,7 @@ describe('bounds', () => {
     ['dns.servers', { dns: { servers: [] } }],
     ['localAddress', { localAddress: 'lo' }],
     ['tls.rejectUnauthorized', { tls: { rejectUnauthorized: 'no' } }],
-    ['tls.checkServerIdentity', { tls: { checkServerIdentity: () => undefined } }],
+    ['tls.checkServerIdentity', { tls: { checkServerIdentity: 'yes' } }],
     ['nonsense', { nonsense: 1 }],
     ['options', 'text'],
     ['options', null],
