@@ -99,6 +99,11 @@ export class ConnectionCache {
       return idle;
     }
     if (destination.hasRoom && this.#hasRoomInTotal) return 'dial';
+    // What only opens a connection has nothing to wait for.
+    if (transfer.connectOnly) {
+      this.#dropIfEmpty(destination);
+      return 'queue-full';
+    }
     // What is sent once more has waited already, and must not fail for having been lost.
     const { queueLength } = this.limits;
     if (queueLength === 0 || this.queuedCount < queueLength || transfer.retried) return 'queue';

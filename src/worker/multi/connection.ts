@@ -149,6 +149,13 @@ export class Connection implements SocketOwner, ResponseSink, TimerOwner {
     this.#sendStep(transfer, this.#sender.start(transfer));
   }
 
+  /** Opened ahead of its first request, which will find it used: a server may close it meanwhile, as any that was idle. */
+  openedFor(transfer: Transfer): void {
+    transfer.remoteAddress = this.remoteAddress;
+    transfer.tls = this.#tls;
+    this.uses = 1;
+  }
+
   #sendStep(transfer: Transfer, progress: SendProgress): void {
     const multi = this.#multi;
     // The source of the body may have removed it.

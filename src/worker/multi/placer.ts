@@ -55,7 +55,7 @@ export class Placer implements TimerOwner {
     const placement = cache.place(transfer, destination, now);
     if (placement === 'dial') this.#dial(transfer, destination);
     else if (placement === 'queue') this.#queue(transfer, destination);
-    else if (placement === 'queue-full') this.#multi.fail(transfer, this.#queueFull(destination));
+    else if (placement === 'queue-full') this.#multi.fail(transfer, this.#queueFull(transfer, destination));
     else this.#begin(placement, transfer);
   }
 
@@ -111,7 +111,17 @@ export class Placer implements TimerOwner {
     this.opened++;
     const connection = new Connection(this.#multi, destination, entry, transfer.limits, tls);
     connection.generation = transfer.generation;
-    this.#begin(connection, transfer);
+    if (transfer.connectOnly) this.#openedAhead(connection, transfer);
+    else this.#begin(connection, transfer);
+  }
+
+  /** There is no request yet: the transfer is complete, and the connection waits for one. */
+  #openedAhead(connection: Connection, transfer: Transfer): void {
+    connection.openedFor(transfer);
+    transfer.onHead?.(transfer, this.#multi.io.readBuffer, 0, 0);
+    this.#multi.complete(transfer, null);
+    transfer.onEnd?.(transfer, '');
+    this.connectionFree(connection);
   }
 
   /** A connection has done its work. */
@@ -267,7 +277,14 @@ export class Placer implements TimerOwner {
     connection.begin(transfer);
   }
 
-  #queueFull(destination: Destination): TransferError {
+  #queueFull({ connectOnly }: Transfer, destination: Destination): TransferError {
+    if (connectOnly) {
+      return new TransferError(
+        'QUEUE_FULL',
+        `There are as many connections as may be, so none to ${destination.origin.text} was opened ahead; raise connections.perOrigin or connections.total.`,
+        { limit: 'connections.perOrigin', phase: 'queue' },
+      );
+    }
     const { queueLength } = this.#cache.limits;
     return new TransferError(
       'QUEUE_FULL',
