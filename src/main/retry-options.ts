@@ -2,6 +2,7 @@
 
 import { invalidArgument, TRANSFER_CODES, type TransferCode } from '../protocol/errors.ts';
 import { normalizeMethod } from '../protocol/http1/request-head.ts';
+import { isToken } from '../protocol/http1/tokens.ts';
 import { checkInteger, checkNumber, checkRecord, describe, TIMEOUT_MS_MAX } from '../protocol/options.ts';
 
 export interface RetryOptions {
@@ -119,8 +120,8 @@ function checkStatus(option: string, status: unknown): number {
 }
 
 function checkMethod(option: string, method: unknown): string {
-  if (typeof method !== 'string') throw invalidArgument(option, `${option} has ${describe(method)}, no method.`);
-  return normalizeMethod(method);
+  if (typeof method === 'string' && isToken(method)) return normalizeMethod(method);
+  throw invalidArgument(option, `${option} has ${describe(method)}, which is no method.`);
 }
 
 function checkMilliseconds(option: string, value: unknown): number {
