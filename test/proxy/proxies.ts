@@ -157,6 +157,7 @@ export async function socksProxy({ credentials = '', reply = 0, oneByOne = false
         proxy.asked.push({ kind, host, port });
         state = 'open';
         socket.removeListener('data', onData);
+        socket.pause();
         if (reply !== 0) {
           await say(5, reply, 0, 1, 0, 0, 0, 0, 0, 0);
           socket.end();

@@ -52,7 +52,7 @@ export class ConnectDialogue implements Dialogue, ResponseSink {
     try {
       consumed = this.#parser.execute(bytes, start, end);
     } catch (cause) {
-      const reason = TransferError.is(cause) ? cause.message : String(cause);
+      const reason = (TransferError.is(cause) ? cause.message : String(cause)).replace(/\.$/, '');
       throw proxyFailed(this.#proxy, `answered CONNECT ${this.#target} with what cannot be understood: ${reason}`, {
         cause,
       });
