@@ -23,6 +23,7 @@ import { choiceOption, integerOption, runProgram, UsageError } from './command-l
 import { describeEnvironment, environmentLine, noiseLine } from './environment.ts';
 import { checkHistogram } from './histogram.ts';
 import { HTTPS_QUESTION, type HttpsCells, reportHttps, runHttps } from './https.ts';
+import { LOAD_LEVELS, LOAD_QUESTION, type LoadCells, reportLoad, runLoad } from './load.ts';
 import { startTarget } from './server/target.ts';
 import { type Cell, QUESTION, reportSmallGets, runSmallGets, type SmallGetsOptions } from './small-gets.ts';
 import { bold, dim } from './text.ts';
@@ -40,6 +41,7 @@ parts of the engine that decide how far it scales.
                         bodies       64 KiB to 16 MiB both ways, beside undici and libcurl
                         closed-loop  64 to 10,000 busy connections, answers at once and late, beside libcurl
                         action       one action among 100 to 18,000 sockets, and memory per idle connection
+                        load         the load tester beside wrk, h2load and autocannon, 64 and 10,000 connections
                         timers       what timers are kept in: splay tree, heap, wheel, lanes
   --quick             one round, fewer levels: within two minutes
   --full              seven rounds: figures to quote
@@ -67,7 +69,7 @@ const QUICK_BODIES_WINDOW: Window = { warmMs: 300, measureMs: 600, phaseMsMax: 2
 const QUICK_LEVELS = '64,1000';
 const DEFAULT_LEVELS = '1,64,1000,10000';
 const IN_FLIGHT_MAX = 15_000;
-const ONLY = ['all', 'small-gets', 'https', 'bodies', 'closed-loop', 'action', 'timers'] as const;
+const ONLY = ['all', 'small-gets', 'https', 'bodies', 'closed-loop', 'action', 'load', 'timers'] as const;
 
 async function runBenchmarks(): Promise<number> {
   const { values } = parseArgs({
@@ -139,6 +141,13 @@ async function runBenchmarks(): Promise<number> {
       action = await runAction({ rounds: options.rounds, levels }, environment.fileLimit, say);
       console.log(`\n${reportAction(action)}`);
     }
+    let load: LoadCells | null = null;
+    if (only === 'all' || only === 'load') {
+      console.log(`\n${bold(LOAD_QUESTION)}`);
+      const inFlight = values['in-flight'] === undefined ? LOAD_LEVELS : options.inFlight;
+      load = await runLoad(target, { ...options, inFlight }, environment, say);
+      console.log(`\n${reportLoad(load)}`);
+    }
     let timers: TimerFigures[] = [];
     if (only === 'all' || only === 'timers') {
       console.log(`\n${bold(TIMERS_QUESTION)}`);
@@ -153,6 +162,7 @@ async function runBenchmarks(): Promise<number> {
         BODIES_QUESTION,
         CLOSED_LOOP_QUESTION,
         ACTION_QUESTION,
+        LOAD_QUESTION,
         TIMERS_QUESTION,
       ];
       const raw = {
@@ -165,6 +175,7 @@ async function runBenchmarks(): Promise<number> {
         bodies,
         closedLoop,
         action,
+        load,
         timers,
       };
       writeFileSync(values.json, `${JSON.stringify(raw, null, 2)}\n`);
