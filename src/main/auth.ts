@@ -44,6 +44,10 @@ const CONTROL = /[\x00-\x1f\x7f]/;
 /** What the option asks for: a value of Authorization, or credentials for later. Throws TransferError INVALID_ARGUMENT. */
 export function resolveAuth(auth: unknown): string | ChallengeAuth | null {
   if (auth === undefined || auth === null) return null;
+  // Not by `checkRecord`, which would show a text that may be a password.
+  if (typeof auth !== 'object') {
+    throw invalidArgument('auth', `auth must be { username, password } or { bearer }, not a ${typeof auth}.`);
+  }
   const given = checkRecord('auth', auth, ['username', 'password', 'scheme', 'bearer']);
   if (given.bearer !== undefined) return bearerOf(given);
   const { scheme = 'basic' } = given;

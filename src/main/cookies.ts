@@ -125,7 +125,7 @@ function asked(name: string, ask: (callback: (error: unknown, value?: unknown) =
 }
 
 function jarFailure(name: string, cause: unknown): TransferError {
-  return new TransferError('ABORTED_BY_CALLBACK', `The cookie jar's ${name} failed; see the cause.`, {
+  return new TransferError('ABORTED_BY_CALLBACK', `The jar given as cookies failed in ${name}; see the cause.`, {
     limit: 'cookies',
     cause,
   });

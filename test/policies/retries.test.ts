@@ -300,8 +300,8 @@ test.each<{ retry: unknown; limit: string }>([
   { retry: { shardLost: 'yes' }, limit: 'retry.shardLost' },
   { retry: { limit: 3 }, limit: 'retry.limit' },
 ])('refused: $retry', async ({ retry, limit }) => {
-  const pool = poolFor();
+  const pool = poolFor({ shards: 0 });
   const error = await rejection(pool.fetch('http://127.0.0.1:1/', { retry: retry as RetryOptions }));
   checkRefusal(error, limit);
-  expect(() => new Pool({ retry: retry as RetryOptions })).toThrow(expect.objectContaining({ limit }));
+  expect(() => new Pool({ shards: 0, retry: retry as RetryOptions })).toThrow(expect.objectContaining({ limit }));
 });
