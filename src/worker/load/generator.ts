@@ -193,24 +193,44 @@ export class LoadGenerator {
     // The end of the run is a cut of its own.
     if (now >= this.#cutMs && (this.#cutMs < this.#endMs || this.#phase === 'draining')) this.#cut(now);
     if (this.#phase === 'draining') {
-      if (this.#inFlight === 0) this.#finish(now);
-      else this.#wakeAt(this.#cutMs);
+      this.#advanceDraining(now);
       return;
     }
     if (now >= this.#endMs) {
+      // Whatever was due by then is late, but part of the run.
+      if (this.#arrivals !== null) this.#advanceOpen(this.#endMs, now, this.#arrivals);
       this.#drain(this.#endMs);
       this.#advance(now);
       return;
     }
     if (this.#arrivals === null) this.#advanceClosed(now);
-    else this.#advanceOpen(now, this.#arrivals);
+    else this.#advanceOpen(now, now, this.#arrivals);
     if (this.#left === 0 && this.#inFlight === 0) this.#finishByRequests(now);
     else this.#arm(now);
   }
 
-  #advanceOpen(now: number, arrivals: ArrivalSchedule): void {
-    const elapsedMs = now - this.#startMs;
+  /** Starts what is due until then. */
+  #advanceOpen(untilMs: number, now: number, arrivals: ArrivalSchedule): void {
+    const elapsedMs = untilMs - this.#startMs;
     while (arrivals.nextMs <= elapsedMs) this.#arrive(this.#startMs + arrivals.take(), now);
+  }
+
+  /**
+   * What was due in the run and waits for a connection still gets one: to leave it out would leave out the worst. Not for longer than a
+   * request may take.
+   */
+  #advanceDraining(now: number): void {
+    const untilMs = this.#drainFromMs + this.#plan.timeoutMs;
+    if (now >= untilMs) this.#giveUpLate();
+    if (this.#inFlight === 0 && this.#late.length === 0) this.#finish(now);
+    else this.#wakeAt(now < untilMs ? Math.min(this.#cutMs, untilMs) : this.#cutMs);
+  }
+
+  #giveUpLate(): void {
+    // A run by requests has started all that it was asked for.
+    for (; this.#late.length > 0; ) {
+      if (this.#late.shift() >= this.#countFromMs && this.#left > 0) this.#recorder.notStarted++;
+    }
   }
 
   #advanceClosed(now: number): void {
@@ -320,7 +340,7 @@ export class LoadGenerator {
 
   /** A slot is free: who has waited longest gets it. */
   #release(slot: number, now: number): void {
-    const waits = this.#late.length > 0 && this.#left > 0 && (this.#phase === 'warm-up' || this.#phase === 'measuring');
+    const waits = this.#late.length > 0 && this.#left > 0 && this.#phase !== 'over';
     if (waits) this.#start(slot, this.#late.shift(), now);
     else this.#free[this.#freeCount++] = slot;
   }
@@ -334,7 +354,7 @@ export class LoadGenerator {
     this.#due[slot] = dueMs;
     if (dueMs >= this.#countFromMs) {
       this.#recorder.start(now - dueMs);
-      if (this.#phase === 'measuring') this.#left--;
+      if (this.#phase !== 'warm-up') this.#left--;
     }
     this.#inFlight++;
     this.#multi.add(transfer);
@@ -429,12 +449,8 @@ export class LoadGenerator {
     this.#lastCutMs = untilMs;
   }
 
-  /** Nothing is started any more; what is under way may still be answered. */
+  /** Nothing falls due any more; what is under way may still be answered. */
   #drain(sinceMs: number): void {
-    // A run by requests has started all that it was asked for.
-    for (; this.#late.length > 0 && this.#left > 0; ) {
-      if (this.#late.shift() >= this.#countFromMs) this.#recorder.notStarted++;
-    }
     this.#tellInterval(sinceMs, true);
     this.#phase = 'draining';
     this.#drainFromMs = sinceMs;
@@ -451,6 +467,7 @@ export class LoadGenerator {
   #finish(now: number): void {
     const unfinished = this.#transfers.filter((transfer) => transfer.multi !== null).length;
     const measured = this.#countFromMs === this.#measureMs;
+    this.#giveUpLate();
     this.#tellInterval(now, true);
     this.#phase = 'over';
     this.#tell({
