@@ -204,9 +204,19 @@ describe('headers', () => {
     checkRefusal(error, 'headers', new RegExp(name));
   });
 
-  test('an empty accept or user-agent says that there is none', async () => {
-    const sent = await sentWith({ headers: { Accept: '', 'user-agent': ' ' } });
-    expect(sent).not.toMatch(/accept: |user-agent/i);
+  test('what is sent unasked, and how to have it left out', async () => {
+    const plain = await sentWith({});
+    expect(plain.match(/^[a-z-]+(?=: )/gm)).toEqual(['host', 'accept-encoding', 'accept', 'user-agent']);
+    for (const nothing of ['', ' ', null]) {
+      const sent = await sentWith({ headers: { Accept: nothing, 'user-agent': nothing }, decompress: false });
+      expect(sent.match(/^[a-z-]+(?=: )/gm)).toEqual(['host']);
+    }
+  });
+
+  test('a member that is null or undefined is not sent', async () => {
+    const sent = await sentWith({ headers: { 'x-null': null, 'x-undefined': undefined, 'user-agent': undefined } });
+    expect(sent).not.toMatch(/x-null|x-undefined/);
+    expect(field(sent, 'user-agent')).toBe('shardfetch');
   });
 });
 

@@ -5,7 +5,10 @@ import { describe } from '../options.ts';
 import { checkHeader, normalizeHeaderValue } from './request-head.ts';
 
 export type HeaderPair = readonly [name: string, value: string];
-export type HeadersGiven = Iterable<readonly string[]> | Record<string, string | readonly string[]>;
+export type HeadersGiven = Iterable<readonly string[]> | Record<string, string | readonly string[] | null | undefined>;
+
+/** Fields that are sent unasked: to leave them out is to say that they are empty. */
+const SENT_UNASKED: readonly string[] = ['accept', 'user-agent'];
 
 /** `connects`: they are said to a proxy (CONNECT). Throws TransferError INVALID_ARGUMENT that names the field. */
 export function headerPairs(headers: unknown, connects = false): HeaderPair[] {
@@ -13,7 +16,7 @@ export function headerPairs(headers: unknown, connects = false): HeaderPair[] {
   if (typeof headers !== 'object') {
     throw invalidArgument('headers', `headers must be a record, pairs or a Headers object, not ${describe(headers)}.`);
   }
-  const entries = Symbol.iterator in headers ? (headers as Iterable<unknown>) : Object.entries(headers);
+  const entries = Symbol.iterator in headers ? (headers as Iterable<unknown>) : membersOf(headers);
   const pairs: HeaderPair[] = [];
   for (const entry of entries) {
     if (!Array.isArray(entry) || entry.length !== 2) {
@@ -28,6 +31,17 @@ export function headerPairs(headers: unknown, connects = false): HeaderPair[] {
     }
   }
   return pairs;
+}
+
+/** Of a record. A member that is undefined is not there and one that is null is left out: nobody means the texts that WebIDL makes of them. */
+function membersOf(record: object): unknown[] {
+  const entries: unknown[] = [];
+  for (const [name, value] of Object.entries(record)) {
+    if (value === undefined) continue;
+    if (value !== null) entries.push([name, value]);
+    else if (SENT_UNASKED.includes(name.toLowerCase())) entries.push([name, '']);
+  }
+  return entries;
 }
 
 /** As WebIDL makes strings: of anything but a symbol. */
