@@ -19,6 +19,7 @@ import {
   reportClosedLoop,
   runClosedLoop,
 } from './closed-loop.ts';
+import { CODING_QUESTION, type CodingCell, reportCoding, runCoding } from './coding.ts';
 import { choiceOption, integerOption, runProgram, UsageError } from './command-line.ts';
 import { describeEnvironment, environmentLine, noiseLine } from './environment.ts';
 import { checkHistogram } from './histogram.ts';
@@ -39,6 +40,7 @@ parts of the engine that decide how far it scales.
                         small-gets   one small GET, 1 to 10,000 in flight, beside undici, wrk and libcurl
                         https        the same over TLS, and new connections with and without resumption
                         bodies       64 KiB to 16 MiB both ways, beside undici and libcurl
+                        coding       JSON of 2 KiB and 1 MiB in gzip, beside undici's fetch
                         closed-loop  64 to 10,000 busy connections, answers at once and late, beside libcurl
                         action       one action among 100 to 18,000 sockets, and memory per idle connection
                         load         the load tester beside wrk, h2load and autocannon, 64 and 10,000 connections
@@ -69,7 +71,7 @@ const QUICK_BODIES_WINDOW: Window = { warmMs: 300, measureMs: 600, phaseMsMax: 2
 const QUICK_LEVELS = '64,1000';
 const DEFAULT_LEVELS = '1,64,1000,10000';
 const IN_FLIGHT_MAX = 15_000;
-const ONLY = ['all', 'small-gets', 'https', 'bodies', 'closed-loop', 'action', 'load', 'timers'] as const;
+const ONLY = ['all', 'small-gets', 'https', 'bodies', 'coding', 'closed-loop', 'action', 'load', 'timers'] as const;
 
 async function runBenchmarks(): Promise<number> {
   const { values } = parseArgs({
@@ -126,6 +128,13 @@ async function runBenchmarks(): Promise<number> {
       bodies = await runBodies(target, { rounds, window: values.quick ? QUICK_BODIES_WINDOW : options.window }, say);
       console.log(`\n${reportBodies(bodies)}`);
     }
+    let coding: CodingCell[] = [];
+    if (only === 'all' || only === 'coding') {
+      console.log(`\n${bold(CODING_QUESTION)}`);
+      const { rounds } = options;
+      coding = await runCoding({ rounds, window: values.quick ? QUICK_BODIES_WINDOW : options.window }, say);
+      console.log(`\n${reportCoding(coding)}`);
+    }
     let closedLoop: ClosedLoopCell[] = [];
     if (only === 'all' || only === 'closed-loop') {
       console.log(`\n${bold(CLOSED_LOOP_QUESTION)}`);
@@ -160,6 +169,7 @@ async function runBenchmarks(): Promise<number> {
         QUESTION,
         HTTPS_QUESTION,
         BODIES_QUESTION,
+        CODING_QUESTION,
         CLOSED_LOOP_QUESTION,
         ACTION_QUESTION,
         LOAD_QUESTION,
@@ -173,6 +183,7 @@ async function runBenchmarks(): Promise<number> {
         cells,
         https,
         bodies,
+        coding,
         closedLoop,
         action,
         load,

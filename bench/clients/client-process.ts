@@ -39,11 +39,15 @@ async function runOrder(meter: Meter): Promise<void> {
     case 'undici-upload':
     case 'undici-upload-in-pieces':
       return (await import('./undici-bodies.ts')).loadUndiciBodies(order, meter);
+    case 'pool-text':
+    case 'pool-collect':
+    case 'undici-text':
+      return (await import('./coded.ts')).loadCoded(order, meter);
   }
 }
 
 /** Bodies are few and take long: the clock is looked at for each. */
-const sampleEvery = order.bodyBytes === undefined ? 16 : 1;
+const sampleEvery = (order.bodyBytes ?? 0) < 64 * 1024 ? 16 : 1;
 const report = (measurement: Measurement): never => {
   writeSync(1, `${JSON.stringify(measurement)}\n`);
   process.exit(0);

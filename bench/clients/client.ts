@@ -26,13 +26,23 @@ export interface Order extends Load {
   readonly window: Window;
 }
 
-export type ClientKind = 'pool' | 'engine' | HandshakeClientKind | 'undici-request' | 'undici-fetch' | BodyClientKind;
+export type ClientKind =
+  | 'pool'
+  | 'engine'
+  | HandshakeClientKind
+  | 'undici-request'
+  | 'undici-fetch'
+  | BodyClientKind
+  | CodedClientKind;
 
 /** A new connection for each request, with or without what an earlier handshake left. */
 export type HandshakeClientKind = `${'engine' | 'undici'}-${'handshakes' | 'resumptions'}`;
 
 /** Bodies one way: received whole, sent whole, or sent as they come, in pieces. */
 export type BodyClientKind = `${'pool' | 'undici'}-${'download' | 'upload' | 'upload-in-pieces'}`;
+
+/** Text that may be compressed, read whole. */
+export type CodedClientKind = 'pool-text' | 'pool-collect' | 'undici-text';
 
 /** How long is warmed up and measured. */
 export interface Window {

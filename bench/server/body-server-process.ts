@@ -1,9 +1,10 @@
 /**
- * The process of the server for bodies: `GET …/N` answers N bytes, a POST is answered with the number of body bytes that came. It
- * reads just enough of HTTP for the clients of the benchmark: no chunks, no pipelining.
+ * The process of the server for bodies: `GET …/N` answers N bytes, `GET …/json/N` JSON of N bytes and `GET …/gzip/N` the same in gzip; a
+ * POST is answered with the number of body bytes that came. It reads just enough of HTTP for the clients of the benchmark: no chunks, no pipelining.
  */
 
 import net from 'node:net';
+import zlib from 'node:zlib';
 
 const HEAD_END = '\r\n\r\n';
 /** What bodies are cut from; longer ones repeat it. */
@@ -27,8 +28,13 @@ const server = net.createServer({ noDelay: true }, (socket) => {
     const end = head.indexOf(HEAD_END);
     if (end < 0) return;
     const get = /^GET \S*\/(\d+) /.exec(head);
+    const json = /^GET \S*\/(json|gzip)\/\d+ /.exec(head);
     const field = /\r\ncontent-length: *(\d+)/i.exec(head);
     head = '';
+    if (get !== null && json !== null) {
+      socket.write(jsonAnswer(Number(get[1]), json[1] === 'gzip'));
+      return;
+    }
     if (get !== null) {
       send(socket, Number(get[1]));
       return;
@@ -46,6 +52,38 @@ const server = net.createServer({ noDelay: true }, (socket) => {
     socket.write(`HTTP/1.1 200 OK\r\nContent-Length: ${text.length}${HEAD_END}${text}`);
   }
 });
+
+/** Whole answers, made once. */
+const answers = new Map<string, Buffer>();
+
+function jsonAnswer(bytes: number, coded: boolean): Buffer {
+  const key = `${bytes} ${coded}`;
+  let answer = answers.get(key);
+  if (answer === undefined) {
+    const text = json(bytes);
+    const body = coded ? zlib.gzipSync(text) : Buffer.from(text);
+    const field = coded ? 'Content-Encoding: gzip\r\n' : '';
+    answer = Buffer.concat([Buffer.from(`HTTP/1.1 200 OK\r\n${field}Content-Length: ${body.length}${HEAD_END}`), body]);
+    answers.set(key, answer);
+  }
+  return answer;
+}
+
+/** Rows as an API gives them, padded to `bytes`. */
+function json(bytes: number): string {
+  let text = '[';
+  for (let id = 0; ; id++) {
+    const row = JSON.stringify({
+      id,
+      name: `item ${id}`,
+      price: Math.round(Math.abs(Math.sin(id)) * 1e6) / 100,
+      tags: ['new', 'sale'],
+    });
+    if (text.length + row.length + 2 > bytes) break;
+    text += id === 0 ? row : `,${row}`;
+  }
+  return `${text.padEnd(bytes - 1)}]`;
+}
 
 function send(socket: net.Socket, bytes: number): void {
   socket.cork();

