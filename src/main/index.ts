@@ -1,10 +1,12 @@
 /** `shardfetch`: fetch over every core. */
 
 export { TRANSFER_CODES, type TransferCode, TransferError, type TransferPhase } from '../protocol/errors.ts';
+export type { GuardFunction, GuardGiven, GuardTarget } from '../protocol/guard-options.ts';
 export type { LookupAddress, LookupDone, LookupFunction } from '../protocol/lookup-function.ts';
 export type { Limits, Timeouts } from '../protocol/options.ts';
 export type { PaceOptions } from '../protocol/pace-options.ts';
 export type { ShardStats } from '../protocol/port/control.ts';
+export type { ProxyGiven, ProxyOptions } from '../protocol/proxy-options.ts';
 export type { IpFamily } from '../protocol/route-options.ts';
 export type { StaticAddressesGiven } from '../protocol/static-addresses.ts';
 export type {
@@ -15,6 +17,7 @@ export type {
   TlsVersion,
 } from '../protocol/tls-options.ts';
 export type { AuthOptions, BearerAuth, PasswordAuth } from './auth.ts';
+export type { ConnectingOptions } from './connecting.ts';
 export type { CookieJar } from './cookies.ts';
 export { fetch } from './default-pool.ts';
 export { type DuplexInit, type OpenedDuplex, openDuplex } from './duplex.ts';

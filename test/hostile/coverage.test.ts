@@ -10,8 +10,10 @@ const LATER = [54, 68, 84, 88];
 const MISSING = [4, 7, 13, 19, 23, 28, 32, 39, 43, 46, 52, 55, 58, 70, 77, 83, 87, 109, 117, 145, 166, 167];
 const FIRST_A_TO_E = Array.from({ length: 90 }, (_, index) => index + 1);
 const G = Array.from({ length: 120 - 104 }, (_, index) => index + 104);
+/** H, and the end of I: URLs and the guard. */
+const H_AND_GUARD = [120, 121, 122, 123, 124, 125, 127, 131, 132, 133, 134];
 const J_AND_K = Array.from({ length: 169 - 135 }, (_, index) => index + 136);
-const IN_SCOPE = [...FIRST_A_TO_E, ...G, ...J_AND_K].filter(
+const IN_SCOPE = [...FIRST_A_TO_E, ...G, ...H_AND_GUARD, ...J_AND_K].filter(
   (number) => !LATER.includes(number) && !MISSING.includes(number),
 );
 

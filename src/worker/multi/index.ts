@@ -8,9 +8,11 @@ export {
   type TransferCode,
   TransferError,
 } from '../../protocol/errors.ts';
+export type { GuardFunction, GuardGiven, GuardTarget } from '../../protocol/guard-options.ts';
 export type { LookupAddress, LookupDone, LookupFunction } from '../../protocol/lookup-function.ts';
 export type { Limits, Timeouts } from '../../protocol/options.ts';
 export type { PaceOptions } from '../../protocol/pace-options.ts';
+export type { ProxyGiven, ProxyOptions } from '../../protocol/proxy-options.ts';
 export type { IpFamily, KeepAlive, RouteOptions } from '../../protocol/route-options.ts';
 export type { StaticAddressesGiven } from '../../protocol/static-addresses.ts';
 export type {
