@@ -130,7 +130,7 @@ export class Exchange implements BodyOrigin, UploadTarget {
     if (this.state === 'over') return;
     const source = this.#source;
     this.link?.abort(this);
-    this.#over('aborted');
+    this.#over('aborted', reason);
     if (source === null) this.#reject(reason);
     else source.fail(reason);
   }
@@ -203,16 +203,18 @@ export class Exchange implements BodyOrigin, UploadTarget {
   }
 
   #isFollowed(response: PoolResponse): boolean {
-    return this.request.policies.redirect.mode !== 'manual' && isRedirect(response.status);
+    const { policies, upgrade } = this.request;
+    // Who asked to leave HTTP hears what he was told instead: nobody upgrades elsewhere by himself.
+    return policies.redirect.mode !== 'manual' && upgrade === null && isRedirect(response.status);
   }
 
-  #over(outcome: 'completed' | 'failed' | 'aborted'): void {
+  #over(outcome: 'completed' | 'failed' | 'aborted', reason?: unknown): void {
     this.state = 'over';
     this.outcome = outcome;
     this.link?.remove(this);
     this.#owner.exchangeOver(this);
     // Last, because it calls the caller's own code.
-    this.#uploader?.stop();
+    this.#uploader?.stop(reason);
   }
 }
 

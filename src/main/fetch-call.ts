@@ -230,7 +230,7 @@ export class FetchCall {
   #follows(response: PoolResponse): boolean {
     const { redirect } = this.#policies;
     const { status } = response;
-    if (redirect.mode === 'manual') return false;
+    if (redirect.mode === 'manual' || this.#request.upgrade !== null) return false;
     if (redirect.mode === 'error') {
       throw badRedirect(
         `The server answered with a redirect (${status}), which redirect: 'error' forbids.`,
