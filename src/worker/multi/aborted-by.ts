@@ -1,4 +1,4 @@
-/** ABORTED_BY_CALLBACK: what a transfer fails with when a callback of the application threw, or ended the multi with -1. */
+/** What a transfer fails with when a callback of the application threw, or ended the multi with -1, or when the engine itself did. */
 
 import { TransferError } from '../../protocol/errors.ts';
 
@@ -11,4 +11,19 @@ export function abortedBy(who: string, cause: unknown): TransferError {
       cause,
     },
   );
+}
+
+/** What is no TransferError is a fault of ours. */
+export function asTransferError(error: unknown): TransferError {
+  if (TransferError.is(error)) return error;
+  return new TransferError('INTERNAL', 'An assumption of the engine did not hold; please report this with its cause.', {
+    cause: error,
+  });
+}
+
+/** A callback of the transfer's own. */
+export function abortedByCallback(name: string, error: unknown): TransferError {
+  return new TransferError('ABORTED_BY_CALLBACK', `The transfer's ${name} callback threw, which ends the transfer.`, {
+    cause: error,
+  });
 }

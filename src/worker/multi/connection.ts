@@ -10,7 +10,7 @@
  */
 
 import { X509Certificate } from 'node:crypto';
-import { TransferError } from '../../protocol/errors.ts';
+import type { TransferError } from '../../protocol/errors.ts';
 import { ResponseParser, type ResponseSink } from '../../protocol/http1/response-parser.ts';
 import { EAGAIN, EINTR, EPIPE } from '../io/errno.ts';
 import { EVENT_ERR, EVENT_IN, EVENT_OUT } from '../io/io.ts';
@@ -23,15 +23,16 @@ import {
   type TlsInfo,
   type TlsIo,
 } from '../io/tls-io.ts';
+import { abortedByCallback, asTransferError } from './aborted-by.ts';
 import type { Destination } from './destination.ts';
 import { Expectation } from './expectation.ts';
-import { lossOf, mayRepeat, truncatedBody } from './loss.ts';
+import { lossOf, mayRepeat, mayStartOver, truncatedBody } from './loss.ts';
 import type { Multi } from './multi.ts';
 import { Parting } from './parting.ts';
 import { RequestSender, type SendProgress } from './request-sender.ts';
+import { RestClock } from './rest-clock.ts';
 import { type SocketEntry, type SocketOwner, WATCH_IN, WATCH_NONE, WATCH_OUT } from './socket-table.ts';
 import type { Throttle } from './throttle.ts';
-import { TimerNode, type TimerOwner } from './timer-queue.ts';
 import { connectionFailed } from './tls-failure.ts';
 import type { Transfer } from './transfer.ts';
 import { PAUSE } from './transfer-options.ts';
@@ -43,7 +44,7 @@ import { isNearItsEnd, UnwantedRest } from './unwanted-rest.ts';
  */
 const KEEP_ALIVE_MARGIN_MS = 1_000;
 
-export class Connection implements SocketOwner, ResponseSink, TimerOwner {
+export class Connection implements SocketOwner, ResponseSink {
   state: 'idle' | 'busy' | 'draining' | 'closed' = 'busy';
   transfer: Transfer | null = null;
   readonly destination: Destination;
@@ -65,9 +66,8 @@ export class Connection implements SocketOwner, ResponseSink, TimerOwner {
 
   /** In 'draining'. */
   #unwanted: UnwantedRest | null = null;
-  /** Ends its rest; made when first needed. See `rest`. */
-  #restTimer: TimerNode | null = null;
-  #restDeadline = 0;
+  /** Made when first needed. */
+  #restClock: RestClock | null = null;
 
   readonly #multi: Multi;
   readonly #entry: SocketEntry;
@@ -282,37 +282,15 @@ export class Connection implements SocketOwner, ResponseSink, TimerOwner {
 
   // ── Resting ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-  /**
-   * It lies with the idle ones from now on. Where its server keeps idle connections for a shorter time than the cache, it needs
-   * a clock of its own. That clock is not stopped when the connection is taken, and not moved when it rests again: it fires at
-   * the end of a rest long past, looks how long the present one lasts, and is set to that. So a request costs a comparison, and
-   * the queue of timers is touched once per N seconds.
-   */
+  /** It lies with the idle ones from now on. */
   rest(): void {
+    const multi = this.#multi;
     this.state = 'idle';
     // Its last transfer may have ended while it was paused, with the socket unwatched.
-    this.#multi.sockets.want(this.#entry, WATCH_IN);
-    if (this.keepAliveMs < this.#multi.cache.limits.idleMs) this.#wakeAt(this.idleSince + this.keepAliveMs);
-  }
-
-  /** Its rest may have lasted too long (TimerOwner). */
-  onTimer(now: number): void {
-    if (this.state !== 'idle') return;
-    const deadline = this.idleSince + this.keepAliveMs;
-    if (deadline > now) this.#wakeAt(deadline);
-    else this.#drop();
-  }
-
-  #wakeAt(deadline: number): void {
-    this.#restTimer ??= new TimerNode(this);
-    if (this.#restTimer.index >= 0 && this.#restDeadline <= deadline) return;
-    this.#restDeadline = deadline;
-    this.#multi.timers.set(this.#restTimer, deadline);
-  }
-
-  #drop(): void {
-    this.#multi.cache.removeIdle(this);
-    this.close();
+    multi.sockets.want(this.#entry, WATCH_IN);
+    if (this.keepAliveMs >= multi.cache.limits.idleMs) return;
+    this.#restClock ??= new RestClock(multi, this);
+    this.#restClock.begin();
   }
 
   /**
@@ -323,7 +301,7 @@ export class Connection implements SocketOwner, ResponseSink, TimerOwner {
     const count = this.#multi.io.read(this.#entry.socket);
     if (this.#tls !== null) this.#noteTls(TLS_MORE | TLS_READ_WANTS_WRITE);
     if (count < 0 && isTransient(count) && this.#tlsState === 0) return;
-    this.#drop();
+    this.#multi.placer.closeIdle(this);
   }
 
   /** One read per event: watching is level-triggered, and one transfer must not hog a turn (rule 38). False: no bytes came. */
@@ -478,13 +456,8 @@ export class Connection implements SocketOwner, ResponseSink, TimerOwner {
     if (parser.framing === 'tunnel' && this.transfer === transfer) this.sendBody();
   }
 
-  /**
-   * The request is sent once more, on another connection, where the response says that this is the wrong one (421, RFC 9110 §15.5.20) or that
-   * the server knows no `Expect` (417, §10.1.1), and where it can be: its body was not begun, or can be given again.
-   */
   #startOver(transfer: Transfer, status: 421 | 417): boolean {
-    if (this.#sender.uploadBegun) return false;
-    if (status === 421 ? transfer.retried : this.#sender.progress !== 'awaiting' || !transfer.expects) return false;
+    if (!mayStartOver(transfer, status, this.#sender)) return false;
     if (status === 417) transfer.expectationRefused = true;
     this.parser.abandon();
     this.abandon();
@@ -608,7 +581,7 @@ export class Connection implements SocketOwner, ResponseSink, TimerOwner {
     this.#expectation?.stop();
     this.#leftover = null;
     this.#refused = null;
-    if (this.#restTimer !== null) this.#multi.timers.cancel(this.#restTimer);
+    this.#restClock?.stop();
   }
 
   /**
@@ -734,17 +707,4 @@ export class Connection implements SocketOwner, ResponseSink, TimerOwner {
 
 function isTransient(negativeErrno: number): boolean {
   return negativeErrno === -EAGAIN || negativeErrno === -EINTR;
-}
-
-function asTransferError(error: unknown): TransferError {
-  if (TransferError.is(error)) return error;
-  return new TransferError('INTERNAL', 'An assumption of the engine did not hold; please report this with its cause.', {
-    cause: error,
-  });
-}
-
-function abortedByCallback(name: string, error: unknown): TransferError {
-  return new TransferError('ABORTED_BY_CALLBACK', `The transfer's ${name} callback threw, which ends the transfer.`, {
-    cause: error,
-  });
 }

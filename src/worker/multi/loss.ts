@@ -1,8 +1,9 @@
-/** A connection that dies under a transfer: whether the request may be sent once more, and what it fails with if not. */
+/** Whether a request may be sent once more: when its connection dies under it, and else what it fails with; and when the server wants it otherwise. */
 
 import { TransferError } from '../../protocol/errors.ts';
 import { errnoName } from '../io/errno.ts';
 import { TLS_FAILED } from '../io/tls-io.ts';
+import type { RequestSender } from './request-sender.ts';
 import type { Transfer } from './transfer.ts';
 
 /** Methods whose repetition has the effect of one request (RFC 9110 §9.2.2). */
@@ -14,6 +15,15 @@ export function mayRepeat(transfer: Transfer): boolean {
   if (transfer.retried) return false;
   if (transfer.firstByteUs >= 0) return false;
   return transfer.bytesSent === 0 || (transfer.idempotent ?? IDEMPOTENT_METHODS.has(transfer.method));
+}
+
+/**
+ * Sent once more, on another connection, where the response says that this was the wrong one (421, RFC 9110 §15.5.20) or that the server
+ * knows no `Expect` (417, §10.1.1); and where it can be: a body that was begun cannot be given again.
+ */
+export function mayStartOver(transfer: Transfer, status: 421 | 417, { progress, uploadBegun }: RequestSender): boolean {
+  if (uploadBegun) return false;
+  return status === 421 ? !transfer.retried : transfer.expects && progress === 'awaiting';
 }
 
 /**

@@ -239,8 +239,9 @@ describe('checkHeader', () => {
     expect(refusal(() => composeRequestHead({ ...GET, headers: [[name, 'x']] }))[0]).toBe('headers');
   });
 
-  test('says that Expect is not supported yet', () => {
-    expect(refusal(() => checkHeader('Expect', '100-continue'))[1]).toContain('not supported yet');
+  test('says what to give in the place of Expect and Upgrade', () => {
+    expect(refusal(() => checkHeader('Expect', '100-continue'))[1]).toContain('the option expectContinue');
+    expect(refusal(() => checkHeader('Upgrade', 'websocket'))[1]).toContain('the option upgrade');
   });
 
   test('names the field and the character, and not the value, which may be a secret', () => {
