@@ -57,8 +57,8 @@ class ReadAhead implements AsyncIterable<unknown> {
         this.#step = null;
         return step;
       },
-      return: async (): Promise<IteratorResult<unknown>> => {
-        await letGo(this.#rest);
+      return: async (reason): Promise<IteratorResult<unknown>> => {
+        await letGo(this.#rest, reason);
         return { done: true, value: undefined };
       },
     };

@@ -1,7 +1,7 @@
 /** Reading what a caller gives in pieces, whatever kind of stream it is, and telling it in time that nobody reads any more. */
 
 /**
- * What gives the pieces. `return` tells the source that nobody reads it any more, at once: the iterators of streams wait with
+ * What gives the pieces. `return`, with the reason, tells the source that nobody reads it any more, at once: the iterators of streams wait with
  * that for a read under way, so a stream that has nothing to give would never hear of it.
  */
 export function iteratorOf(source: AsyncIterable<unknown>): AsyncIterator<unknown> {
@@ -22,17 +22,17 @@ function readingOf(stream: ReadableStream): AsyncIterator<unknown> {
   const reader = stream.getReader();
   return {
     next: () => reader.read() as Promise<IteratorResult<unknown>>,
-    return: async (): Promise<IteratorResult<unknown>> => {
-      await reader.cancel();
+    return: async (reason): Promise<IteratorResult<unknown>> => {
+      await reader.cancel(reason);
       return { done: true, value: undefined };
     },
   };
 }
 
-/** Tells a source that nobody reads it any more. What it does then is its own affair. */
-export async function letGo(iterator: AsyncIterator<unknown>): Promise<void> {
+/** Tells a source that nobody reads it any more; `reason`: what the caller aborted with. What it does then is its own affair. */
+export async function letGo(iterator: AsyncIterator<unknown>, reason?: unknown): Promise<void> {
   try {
-    await iterator.return?.();
+    await iterator.return?.(reason);
   } catch {
     // Nobody waits for it.
   }

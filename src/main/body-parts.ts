@@ -75,11 +75,11 @@ class PartsReading implements AsyncIterator<unknown> {
     }
   }
 
-  async return(): Promise<IteratorResult<unknown>> {
+  async return(reason?: unknown): Promise<IteratorResult<unknown>> {
     this.#next = this.#parts.length;
     const blob = this.#blob;
     this.#blob = null;
-    if (blob !== null) await letGo(blob);
+    if (blob !== null) await letGo(blob, reason);
     return { done: true, value: undefined };
   }
 }

@@ -34,7 +34,7 @@ async function withBodyAhead(request: FetchRequest): Promise<FetchRequest> {
   const { target, method, headers, referrer, upgrade, signal } = request;
   const body = await readAhead(request.body as never);
   if (signal?.aborted) {
-    void discard(body);
+    void discard(body, signal.reason);
     throw signal.reason;
   }
   return { ...request, body, head: headOf(target, method, headers, body, referrer, upgrade) };

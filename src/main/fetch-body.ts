@@ -98,11 +98,11 @@ export function isAsyncIterable(value: unknown): value is AsyncIterable<unknown>
   return typeof value === 'object' && value !== null && Symbol.asyncIterator in value;
 }
 
-/** A body that will not be sent: who gives it hears of it. */
-export async function discard(content: ReadyBody['content']): Promise<void> {
+/** A body that will not be sent: who gives it hears of it, and why (Fetch §4.1). */
+export async function discard(content: ReadyBody['content'], reason?: unknown): Promise<void> {
   if (content === null || !('source' in content)) return;
   try {
-    await letGo(iteratorOf(content.source));
+    await letGo(iteratorOf(content.source), reason);
   } catch {
     // It cannot even be read.
   }

@@ -107,7 +107,7 @@ export class Pool {
       key = request.target.isLocal ? '' : this.#keyOf(request);
       if (request.signal?.aborted) {
         // Who gives the body hears of it too (Fetch §4.1).
-        void discard(request.body);
+        void discard(request.body, request.signal.reason);
         return Promise.reject(request.signal.reason);
       }
     } catch (error) {

@@ -50,12 +50,12 @@ export class Uploader {
     this.#wakeUp();
   }
 
-  /** The exchange is over: the caller's source is told that nobody reads it any more. */
-  stop(): void {
+  /** The exchange is over: the caller's source is told that nobody reads it any more, and why it was aborted. */
+  stop(reason?: unknown): void {
     if (this.#stopped) return;
     this.#stopped = true;
     this.#wakeUp();
-    if (this.#iterator !== null) void letGo(this.#iterator);
+    if (this.#iterator !== null) void letGo(this.#iterator, reason);
   }
 
   async #run(): Promise<void> {

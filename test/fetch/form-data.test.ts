@@ -216,7 +216,7 @@ test('aborted in mid-file: the reason, and the file hears that nobody reads it a
   const reason = new Error('enough');
   controller.abort(reason);
   expect(await fetching).toBe(reason);
-  await eventually(() => cancelled === undefined, 'the file was let go of');
+  await eventually(() => cancelled === reason, 'the file was let go of');
   await checkStats(pool, { aborted: 1, inFlight: 0 });
 });
 
