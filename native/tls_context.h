@@ -95,9 +95,10 @@ class TlsSessions {
   size_t size() const { return count_; }
 
  private:
-  // Altogether, and for one destination: a burst of new connections has a ticket each, a flood of tickets has no more.
+  // Altogether, and for one destination: a burst of new connections has a ticket each (with 16, of 64 new connections at a time half
+  // made full handshakes), a flood of tickets has no more.
   static constexpr size_t kSessionsMax = 1'000;
-  static constexpr size_t kPerDestinationMax = 16;
+  static constexpr size_t kPerDestinationMax = 64;
 
   struct Destination {
     std::vector<SSL_SESSION*> sessions;  // oldest first
