@@ -403,6 +403,29 @@ test.each([
   expect(cause.message.includes('retry.shardLost')).toBe(limit !== undefined);
 });
 
+test.each([
+  { ofPool: false, ofRequest: true },
+  { ofPool: true, ofRequest: false },
+])(
+  'retry.shardLost of a request ($ofRequest) goes before that of its pool ($ofPool)',
+  async ({ ofPool, ofRequest }) => {
+    const server = await serve();
+    const pool = makePool({ shards: 1, retry: { shardLost: ofPool } });
+    await warm(pool, server.url, 1);
+    const pending = pool.fetch(`${server.url}hang`, { retry: { shardLost: ofRequest } });
+    const lost = ofRequest ? null : rejection(pending);
+    await eventually(() => server.open.length === 1, 'the request at the server');
+    kill(workers[0], 'terminate');
+    if (lost !== null) {
+      expect((await lost).code).toBe('SHARD_LOST');
+      return;
+    }
+    await eventually(() => server.open.length === 2, 'the second request');
+    for (const response of server.open.splice(0)) response.end('again');
+    expect(await (await pending).text()).toBe('again');
+  },
+);
+
 test('lost twice with retry.shardLost: what was done is not proposed', async () => {
   const server = await serve();
   const pool = makePool({ shards: 1, retry: { shardLost: true } });

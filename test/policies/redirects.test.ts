@@ -7,7 +7,7 @@ import { type FetchInit, Pool, type RedirectStep, type TransferError } from 'sha
 import { afterAll, describe, expect, onTestFinished, test } from 'vitest';
 import { pem } from '../tls/rig.ts';
 import { checkFailure, checkStats, eventually, expectNoSocketLeaks, poolFor, rejection } from '../wire/checks.ts';
-import { answer, deferred, fin, gate, type Peer, send } from '../wire/raw-peer.ts';
+import { answer, bytes, deferred, fin, gate, type Peer, rawPeer, send } from '../wire/raw-peer.ts';
 import { bodyOf, fieldOf, peerAnswering, redirects, redirectTo } from './redirecting.ts';
 
 expectNoSocketLeaks();
@@ -224,6 +224,18 @@ describe.each([{ shards: 1 }, { shards: 0 }])('$shards shards', ({ shards }) => 
       const error = await refusedAt(peer, { method: 'POST', body: stream(), duplex: 'half' });
       refused(error, 'BAD_REDIRECT', /stream cannot be replayed/);
       expect(peer.requests()).toHaveLength(1);
+    });
+
+    test('an early 307 while a Blob is being sent: it is sent anew, from its beginning', async () => {
+      const there = await peerAnswering((sent) => answer(String(bodyOf(sent).length)));
+      const early = await rawPeer([
+        bytes(100_000),
+        send(`HTTP/1.1 307 X\r\nLocation: ${there.url}\r\nContent-Length: 0\r\n\r\n`),
+      ]);
+      const body = new Blob([Buffer.alloc(3_000_000, 'x')]);
+      const response = await pool.fetch(early.url, { method: 'POST', body });
+      expect(await response.text()).toBe('3000000');
+      await early.gone(0);
     });
 
     test('303 needs no body any more', async () => {
