@@ -1,6 +1,7 @@
 /** The programs of examples/ as a reader would run them. */
 
 import { type ChildProcess, spawn } from 'node:child_process';
+import { createHash } from 'node:crypto';
 import { once } from 'node:events';
 import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import http from 'node:http';
@@ -108,4 +109,40 @@ test('hiperfifo.mjs --help says how it is used, and makes no pipe', async () => 
   expect(await program.ended).toBe(0);
   expect(program.out()).toMatch(/^usage: .*--fifo/);
   expect(existsSync('hiper.fifo')).toBe(false);
+});
+
+test('fetch-all.mjs tells of each URL, given or read from a file', async () => {
+  const url = await server();
+  const given = run('fetch-all', `${url}/3`, 'http://127.0.0.1:1/', 'nonsense');
+  expect(await given.ended).toBe(0);
+  for (const line of [`${url}/3 200, 3 bytes`, 'http://127.0.0.1:1/ COULDNT_CONNECT', 'nonsense INVALID_ARGUMENT']) {
+    expect(given.out()).toContain(line);
+  }
+  expect(given.out()).toContain('1 answered, 2 failed');
+});
+
+test('websocket.mjs says one thing and shows the answer', async () => {
+  const listener = http.createServer((_, response) => response.writeHead(404).end());
+  listener.on('upgrade', ({ url = '', headers }, socket) => {
+    const key = `${headers['sec-websocket-key']}258EAFA5-E914-47DA-95CA-C5AB0DC85B11`;
+    const accept = createHash('sha1').update(key).digest('base64');
+    socket.write(
+      `HTTP/1.1 101 Switching Protocols\r\nupgrade: WebSocket\r\nconnection: upgrade\r\nsec-websocket-accept: ${accept}\r\n\r\n`,
+    );
+    socket.once('data', (frame: Buffer) => {
+      const masked = frame.subarray(6).map((byte, index) => byte ^ (frame[2 + (index % 4)] as number));
+      const answer = Buffer.from(`${url} ${Buffer.from(masked)}`);
+      socket.end(Buffer.concat([Buffer.from([0x81, answer.length]), answer]));
+    });
+  });
+  listener.listen(0, '127.0.0.1');
+  await once(listener, 'listening');
+  onTestFinished(() => {
+    listener.closeAllConnections();
+    listener.close();
+  });
+  const { port } = listener.address() as AddressInfo;
+  const program = run('websocket', `http://127.0.0.1:${port}/chat`, 'good day');
+  expect(await program.ended).toBe(0);
+  expect(program.out()).toBe('/chat good day\n');
 });
