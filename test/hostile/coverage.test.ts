@@ -5,7 +5,7 @@ import { expect, test } from 'vitest';
 import { readScripts } from './script.ts';
 
 const HERE = new URL('./', import.meta.url);
-const LATER = [84, 88];
+const LATER = [84];
 /** Numbers of the list that name no case. */
 const MISSING = [4, 7, 13, 19, 23, 28, 32, 39, 43, 46, 52, 55, 58, 70, 77, 83, 87, 109, 117, 145, 166, 167];
 const FIRST_A_TO_E = Array.from({ length: 90 }, (_, index) => index + 1);
