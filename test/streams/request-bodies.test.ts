@@ -11,6 +11,7 @@ import {
   checkFailure,
   checkRefusal,
   checkStats,
+  DEFAULT_FIELDS,
   eventually,
   expectNoSocketLeaks,
   PLACES,
@@ -86,7 +87,7 @@ describe.each(PLACES)('$name', ({ shards }) => {
     const peer = await rawPeer(TAKES_CHUNKS);
     expect(await (await pool.fetch(peer.url, posted(given('first piece')))).text()).toBe('ok');
     expect(peer.requests()).toEqual([
-      `POST / HTTP/1.1\r\nhost: 127.0.0.1:${peer.port}\r\naccept: */*\r\nuser-agent: shardfetch\r\n` +
+      `POST / HTTP/1.1\r\nhost: 127.0.0.1:${peer.port}\r\n${DEFAULT_FIELDS}` +
         'transfer-encoding: chunked\r\n\r\nb\r\nfirst piece\r\n0\r\n\r\n',
     ]);
   });
@@ -96,7 +97,7 @@ describe.each(PLACES)('$name', ({ shards }) => {
     const init = posted(given('12', '', '345'), { headers: { 'Content-Length': '5' } });
     expect(await (await pool.fetch(peer.url, init)).text()).toBe('ok');
     expect(peer.requests()).toEqual([
-      `POST / HTTP/1.1\r\nhost: 127.0.0.1:${peer.port}\r\nContent-Length: 5\r\naccept: */*\r\nuser-agent: shardfetch\r\n\r\n12345`,
+      `POST / HTTP/1.1\r\nhost: 127.0.0.1:${peer.port}\r\nContent-Length: 5\r\n${DEFAULT_FIELDS}\r\n12345`,
     ]);
   });
 
@@ -211,7 +212,7 @@ describe('sources', () => {
     await pool.fetch(peer.url, { method: 'PUT', body: blob });
     expect(peer.requests()).toEqual([
       `PUT / HTTP/1.1\r\nhost: 127.0.0.1:${peer.port}\r\n${type === null ? '' : `content-type: ${type}\r\n`}` +
-        `accept: */*\r\nuser-agent: shardfetch\r\ncontent-length: ${text.length}\r\n\r\n${text}`,
+        `${DEFAULT_FIELDS}content-length: ${text.length}\r\n\r\n${text}`,
     ]);
   });
 

@@ -243,7 +243,7 @@ describe('the options of a pool', () => {
     { options: { cookies: {} }, limit: 'cookies', says: /getCookieString/ },
     { options: { localAddress: ['lo'] }, limit: 'localAddress[0]', says: /"lo"/ },
     { options: { retry: { attempts: 0 } }, limit: 'retry.attempts', says: /from 1 to/ },
-    { options: { decompress: true }, limit: 'decompress', says: /not built yet/ },
+    { options: { decompress: 'gzip' as never }, limit: 'decompress', says: /true or false/ },
     { options: { redirect: 'never' }, limit: 'redirect', says: /'follow', 'error' or 'manual'/ },
   ])('$options', ({ options, limit, says }) => {
     let error: unknown;

@@ -4,7 +4,11 @@ import { readdirSync, readlinkSync } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
 import { Pool, type PoolOptions, type PoolStats, type TransferCode, TransferError } from 'shardfetch';
 import { afterAll, beforeAll, expect, onTestFinished } from 'vitest';
+import { ACCEPT_ENCODING } from '../../src/protocol/content-codings.ts';
 import { answer, rawPeer, send, serve } from './raw-peer.ts';
+
+/** What a request has of ours where the caller says nothing. */
+export const DEFAULT_FIELDS = `accept-encoding: ${ACCEPT_ENCODING}\r\naccept: */*\r\nuser-agent: shardfetch\r\n`;
 
 /** A pool for one test; it is cut when the test is over. */
 export function poolFor(options: PoolOptions = {}): Pool {

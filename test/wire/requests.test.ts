@@ -2,7 +2,7 @@
 
 import { Pool } from 'shardfetch';
 import { afterAll, describe, expect, test } from 'vitest';
-import { checkStats, expectNoSocketLeaks, PLACES, poolFor } from './checks.ts';
+import { checkStats, DEFAULT_FIELDS, expectNoSocketLeaks, PLACES, poolFor } from './checks.ts';
 import { answer, bytes, deferred, gate, rawPeer, request, send, serve, startPeer, stopReading } from './raw-peer.ts';
 
 expectNoSocketLeaks();
@@ -17,9 +17,7 @@ describe.each(PLACES)('$name', ({ shards }) => {
     const peer = await rawPeer(ECHO_NOTHING);
     const response = await pool.fetch(peer.url);
     expect(await response.text()).toBe('ok');
-    expect(peer.requests()).toEqual([
-      `GET / HTTP/1.1\r\nhost: 127.0.0.1:${peer.port}\r\naccept: */*\r\nuser-agent: shardfetch\r\n\r\n`,
-    ]);
+    expect(peer.requests()).toEqual([`GET / HTTP/1.1\r\nhost: 127.0.0.1:${peer.port}\r\n${DEFAULT_FIELDS}\r\n`]);
   });
 
   test('HEAD', async () => {
@@ -29,7 +27,7 @@ describe.each(PLACES)('$name', ({ shards }) => {
     expect(response.body).toBe(null);
     expect(await response.text()).toBe('');
     await pool.fetch(peer.url, { method: 'head' });
-    const sent = `HEAD / HTTP/1.1\r\nhost: 127.0.0.1:${peer.port}\r\naccept: */*\r\nuser-agent: shardfetch\r\n\r\n`;
+    const sent = `HEAD / HTTP/1.1\r\nhost: 127.0.0.1:${peer.port}\r\n${DEFAULT_FIELDS}\r\n`;
     expect(peer.requests()).toEqual([sent, sent]);
     expect(peer.connections).toHaveLength(1);
   });
@@ -54,7 +52,7 @@ describe.each(PLACES)('$name', ({ shards }) => {
     expect(await (await pool.fetch(peer.url, { method: 'POST', body })).text()).toBe('ok');
     expect(peer.requests()).toEqual([
       `POST / HTTP/1.1\r\nhost: 127.0.0.1:${peer.port}\r\n${type === null ? '' : `content-type: ${type}\r\n`}` +
-        `accept: */*\r\nuser-agent: shardfetch\r\ncontent-length: ${wire.length}\r\n\r\n${wire}`,
+        `${DEFAULT_FIELDS}content-length: ${wire.length}\r\n\r\n${wire}`,
     ]);
   });
 
@@ -90,7 +88,7 @@ describe.each(PLACES)('$name', ({ shards }) => {
   ])('headers as $what keep their order and spelling', async ({ headers }) => {
     const peer = await rawPeer(ECHO_NOTHING);
     await pool.fetch(peer.url, { headers });
-    expect(peer.requests()[0]).toContain('\r\nX-One: 1\r\nx-Two: zwei\r\naccept: */*\r\n');
+    expect(peer.requests()[0]).toContain('\r\nX-One: 1\r\nx-Two: zwei\r\naccept-encoding: ');
   });
 
   test('headers as a Headers object; a name twice; what would be added is replaced', async () => {
