@@ -442,6 +442,16 @@ describe.each([{ shards: 1 }, { shards: 0 }])('$shards shards', ({ shards }) => 
     expect(await rejection(spread.fetch(`${peer.origin}/c`))).toMatchObject({ code: 'INVALID_ARGUMENT' });
   });
 
+  test('hostile/103 hostile/134 the guard judges each hop', async () => {
+    const there = await peerAnswering(redirects({}));
+    const here = await peerAnswering(redirects({ '/a': redirectTo(`${there.origin}/b`) }));
+    const guarded = poolFor({ shards, guard: (_address, { port }) => port !== there.port });
+    const error = await rejection(guarded.fetch(`${here.origin}/a`));
+    expect(error).toMatchObject({ cause: { url: `${there.origin}/b` }, redirects: [{ status: 302 }] });
+    expect(here.requests()).toHaveLength(1);
+    expect(there.connections).toHaveLength(0);
+  });
+
   test('hostile/98 https to http: by option only, and without credentials or Referer', async () => {
     const plain = await peerAnswering(redirects({}));
     const server = https.createServer({ cert: pem('good'), key: pem('good') }, (_request, response) => {
