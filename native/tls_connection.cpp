@@ -93,6 +93,7 @@ TlsConnection::~TlsConnection() {
   SSL_free(ssl_);
   ERR_clear_error();
   if (early_session_ != nullptr) SSL_SESSION_free(early_session_);
+  EVP_PKEY_free(offered_key_);
   context_.release();
   tls_count(TlsObject::kConnection, -1);
 }
@@ -183,14 +184,43 @@ int32_t TlsConnection::handshake() {
   const int result = SSL_do_handshake(ssl_);
   if (result == 1) {
     established_ = true;
+    drop_handshake_keys();
     ERR_clear_error();
     return 0;
   }
+  if (offered_key_ == nullptr) take_offered_key();
   const int32_t reason = reason_of(result);
   if (reason == kTlsWantRead || reason == kTlsWantWrite) return reason;
   // What was to be resumed may be what the peer could not bear.
   if (!destination_.empty()) context_.sessions.forget(destination_);
   return reason == 0 ? kTlsTruncated : reason;
+}
+
+// Frees what is in a key, whoever holds it: OpenSSL has no other way to the keys of a handshake that is over.
+static void empty_key(EVP_PKEY* key) {
+  if (key != nullptr && EVP_PKEY_get_id(key) != EVP_PKEY_NONE) EVP_PKEY_set_type(key, EVP_PKEY_X25519);
+}
+
+// Where the peer chooses another group than the first, OpenSSL keeps this key, and shows the other one.
+void TlsConnection::take_offered_key() {
+  if (SSL_get_tmp_key(ssl_, &offered_key_) != 1) offered_key_ = nullptr;
+}
+
+// Keys that only a handshake needs stay with a connection, and there are no further handshakes: 8 KiB of ML-KEM on OpenSSL 3.5, and
+// 2 KiB for each certificate that the peer has sent. Those of the trust store are other objects, and stay.
+void TlsConnection::drop_handshake_keys() {
+  EVP_PKEY* used_key = nullptr;
+  if (SSL_get_tmp_key(ssl_, &used_key) == 1) {
+    empty_key(used_key);
+    EVP_PKEY_free(used_key);
+  }
+  empty_key(offered_key_);
+  EVP_PKEY_free(offered_key_);
+  offered_key_ = nullptr;
+  STACK_OF(X509)* sent = SSL_get_peer_cert_chain(ssl_);
+  for (int index = 0; sent != nullptr && index < sk_X509_num(sent); index++) {
+    empty_key(X509_get0_pubkey(sk_X509_value(sent, index)));
+  }
 }
 
 int32_t TlsConnection::read(uint8_t* target, int64_t room, int32_t& state) {

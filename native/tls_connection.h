@@ -76,6 +76,8 @@ class TlsConnection {
 
   TlsConnection(TlsContext& context, SSL* ssl, int descriptor);
   void begin_call();
+  void take_offered_key();
+  void drop_handshake_keys();
   int32_t reason_of(int result);
   void release_buffers();
   int read_outer(BIO* bio, char* target, int room);
@@ -103,6 +105,7 @@ class TlsConnection {
   int32_t end_ = 0;
   std::string destination_;
   SSL_SESSION* early_session_ = nullptr;  // came before `approve`
+  EVP_PKEY* offered_key_ = nullptr;       // of the first key share that was offered; until the handshake is done
   Failure failure_;
 };
 
