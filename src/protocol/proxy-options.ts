@@ -105,6 +105,16 @@ export function proxyFor(rules: ProxyRules | null, origin: Origin): ProxyPlan | 
   return plan === null || isExcepted((rules as ProxyRules).noProxy, origin) ? null : plan;
 }
 
+/** For a request that leaves HTTP: no proxy may read it on the way. */
+export function withTunnels(rules: ProxyRules | null): ProxyRules | null {
+  if (rules === null) return null;
+  return rulesOf(tunnelling(rules.http), tunnelling(rules.https), rules.noProxy);
+}
+
+function tunnelling(plan: ProxyPlan | null): ProxyPlan | null {
+  return plan === null ? null : withIdentity({ ...plan, tunnel: true });
+}
+
 /** null: nothing goes through a proxy. `environment` is read now. Throws TransferError INVALID_ARGUMENT that names the option. */
 export function resolveProxy(
   given: unknown,
@@ -162,8 +172,13 @@ function planOf(
   const tunnel = checkFlag(`${option}.tunnel`, options.tunnel);
   const guards = checkFlag(`${option}.guards`, options.guards);
   const name = `${kind}://${host.includes(':') ? `[${host}]` : host}:${port}`;
+  return withIdentity({ kind, host, port, name, username, password, fields, tls, tunnel, guards });
+}
+
+function withIdentity(plan: Omit<ProxyPlan, 'identity'>): ProxyPlan {
+  const { kind, host, port, username, password, fields, tls, tunnel, guards } = plan;
   const identity = JSON.stringify([kind, host, port, username, password, fields, tls?.identity, tunnel, guards]);
-  return Object.freeze({ kind, host, port, name, username, password, fields, tls, tunnel, guards, identity });
+  return Object.freeze({ ...plan, identity });
 }
 
 interface ProxyAddress {

@@ -5,7 +5,7 @@
 
 import { parseOrigin } from '../protocol/origin.ts';
 import type { RequestExtras } from '../protocol/port/request-extras.ts';
-import type { ProxyRules } from '../protocol/proxy-options.ts';
+import { type ProxyRules, withTunnels } from '../protocol/proxy-options.ts';
 import { type RouteOptions, type RoutePlan, resolveRouteOptions } from '../protocol/route-options.ts';
 import { type Route, routeOf } from './multi/route.ts';
 import type { ShardGuards } from './shard-guards.ts';
@@ -45,18 +45,20 @@ export class ShardRoutes {
     return route;
   }
 
-  #planOf({ route, proxy = this.#proxy, guard: own }: RequestExtras): RoutePlan {
-    const guard = own ?? this.#guard;
+  #planOf({ route, proxy: ownProxy, guard: ownGuard, upgrade }: RequestExtras): RoutePlan {
+    const rules = ownProxy === undefined ? this.#proxy : ownProxy;
+    const proxy = upgrade === undefined ? rules : withTunnels(rules);
+    const guard = ownGuard ?? this.#guard;
     const plan = resolveRouteOptions(route === undefined ? this.#options : { ...this.#options, ...route });
     return proxy === null && guard === null ? plan : { ...plan, proxy, guard: this.#guards.of(guard) };
   }
 }
 
-function hasOwn({ route, proxy, guard }: RequestExtras): boolean {
-  return route !== undefined || proxy !== undefined || guard !== undefined;
+function hasOwn({ route, proxy, guard, upgrade }: RequestExtras): boolean {
+  return route !== undefined || proxy !== undefined || guard !== undefined || upgrade !== undefined;
 }
 
-function keyOf(origin: string, { route, proxy, guard }: RequestExtras): string {
+function keyOf(origin: string, { route, proxy, guard, upgrade }: RequestExtras): string {
   const proxies = proxy === undefined ? '' : (proxy?.identity ?? 'none');
-  return `${origin} ${JSON.stringify([route ?? null, proxies, guard ?? ''])}`;
+  return `${origin} ${JSON.stringify([route ?? null, proxies, guard ?? '', upgrade !== undefined])}`;
 }

@@ -27,7 +27,13 @@ import {
 import { originOf, targetOf } from '../../protocol/origin.ts';
 import { PACE_OPTION_NAMES, type PaceOptions, resolvePaceOptions } from '../../protocol/pace-options.ts';
 import { type RequestExtras, resolveExtras, withPace } from '../../protocol/port/request-extras.ts';
-import { ROUTE_OPTION_NAMES, type RouteOptions, resolveRouteOptions } from '../../protocol/route-options.ts';
+import { withTunnels } from '../../protocol/proxy-options.ts';
+import {
+  ROUTE_OPTION_NAMES,
+  type RouteOptions,
+  type RoutePlan,
+  resolveRouteOptions,
+} from '../../protocol/route-options.ts';
 import { type Route, routeOf } from './route.ts';
 import type { CloseSocketHook, OpenSocketHook } from './socket-hooks.ts';
 import type { Transfer } from './transfer.ts';
@@ -115,6 +121,7 @@ export function prepareRequest(options: TransferOptions): PreparedRequest {
   const url = parseUrl(options.url);
   const origin = originOf(url);
   const plan = resolveExchangeOptions(options);
+  const routePlan = resolveRouteOptions(options);
   const { upgrade } = plan;
   const method = methodOf(options.method, plan);
   if (options.body !== undefined && options.body !== null && upgrade === null) checkMayHaveBody(method);
@@ -131,7 +138,7 @@ export function prepareRequest(options: TransferOptions): PreparedRequest {
   });
   return {
     kind: 'prepared',
-    route: sharedRoute(routeOf(origin, resolveRouteOptions(options))),
+    route: sharedRoute(routeOf(origin, upgrade === null ? routePlan : withTunnelling(routePlan))),
     method,
     head: sharedHead(head),
     body,
@@ -140,6 +147,10 @@ export function prepareRequest(options: TransferOptions): PreparedRequest {
     limits: completeLimits(options.limits, DEFAULT_LIMITS),
     extras: withExchange(withPace(resolveExtras(options), resolvePaceOptions(options)), plan),
   };
+}
+
+function withTunnelling(plan: RoutePlan): RoutePlan {
+  return plan.proxy === null ? plan : { ...plan, proxy: withTunnels(plan.proxy) };
 }
 
 /**
