@@ -3,7 +3,7 @@
 import http from 'node:http';
 import type { AddressInfo, Socket } from 'node:net';
 import type { LoadResult } from 'shardfetch/load';
-import { expect, onTestFinished } from 'vitest';
+import { afterAll, expect } from 'vitest';
 
 export interface Seen {
   readonly method: string;
@@ -20,6 +20,12 @@ export interface ScriptedServer {
   readonly heldUs: number[];
   readonly connections: { opened: number; open: number; peak: number };
 }
+
+/** Tests run at once, so what they leave is ended when all are over. */
+export const endings: (() => unknown)[] = [];
+afterAll(async () => {
+  for (const end of endings) await end();
+});
 
 export type Script = (request: http.IncomingMessage, response: http.ServerResponse, number: number) => void;
 
@@ -58,7 +64,7 @@ export async function startServer(script: Script, listen: { path?: string } = {}
     if (listen.path === undefined) server.listen(0, '127.0.0.1', 1_024, resolve);
     else server.listen(listen.path, resolve);
   });
-  onTestFinished(async () => {
+  endings.push(async () => {
     for (const socket of sockets) socket.destroy();
     await new Promise((resolve) => server.close(resolve));
   });

@@ -3,35 +3,35 @@
  * that, and a server that stops for 2 s shows, though hardly any request was under way meanwhile.
  *
  * On a machine that is busy with other things a request lies in a socket for as long as either side waits for a CPU, which nobody can
- * note: such a run proves nothing. So there are several, and one counts whose generator was not held up and whose timers in this
- * thread, which is the server's, were on time. Where none is calm the sums are checked, and the test says that it skipped the rest.
+ * note. So the tolerance is 2 % and what timers were late by, in this thread, which is the server's, and in the generator's.
  */
 
 import { monitorEventLoopDelay } from 'node:perf_hooks';
-import { type LoadResult, load } from 'shardfetch/load';
-import { expect, type TestContext, test } from 'vitest';
+import { type LoadOptions, type LoadResult, load } from 'shardfetch/load';
+import { expect, test } from 'vitest';
 import { checkSums, type Script, startServer } from './rig.ts';
 
-const ATTEMPTS = 4;
 const TOLERANCE = 0.02;
-/** Of this thread's timers, 99th percentile: half of what the tolerance allows for at 500 ms. */
-const CALM_MS = 5;
-const NS_PER_MS = 1e6;
-const LOOK_MS = 10;
+/** A request waits for either side twice: to be sent and to be seen. */
+const WAITS = 2;
+const NS_PER_US = 1_000;
+const US_PER_MS = 1_000;
+const LOOK_MS = 5;
 
-/** `attempt` runs, and answers what is to be true of a calm run. */
-async function onceCalm(context: TestContext, attempt: () => Promise<[LoadResult, () => void]>): Promise<void> {
-  for (let number = 1; number <= ATTEMPTS; number++) {
-    const delay = monitorEventLoopDelay({ resolution: LOOK_MS });
-    delay.enable();
-    const [{ generator }, check] = await attempt();
-    delay.disable();
-    const heldUpMs = Math.max(delay.percentile(99) / NS_PER_MS - LOOK_MS, generator.shards[0]?.loopDelayP99Ms ?? 0);
-    if (generator.bottleneck !== null || heldUpMs > CALM_MS) continue;
-    check();
-    return;
-  }
-  context.skip('This machine is too busy to tell 2 %.');
+interface Told extends LoadResult {
+  /** How late timers were on both sides, 99th percentile. */
+  readonly heldUpUs: number;
+}
+
+async function measure(options: LoadOptions): Promise<Told> {
+  const delay = monitorEventLoopDelay({ resolution: LOOK_MS });
+  delay.enable();
+  const result = await load(options);
+  delay.disable();
+  checkSums(result);
+  const here = Math.max(0, delay.percentile(99) / NS_PER_US - LOOK_MS * US_PER_MS);
+  const there = Math.max(...result.generator.shards.map(({ loopDelayP99Ms }) => loopDelayP99Ms)) * US_PER_MS;
+  return { ...result, heldUpUs: here + there };
 }
 
 /** As the histogram has it: the value that so many per cent do not exceed. */
@@ -40,15 +40,12 @@ function percentileOf(values: readonly number[], percentile: number): number {
   return sorted[Math.max(0, Math.ceil((sorted.length * percentile) / 100) - 1)] as number;
 }
 
-function checkWithin(
-  result: LoadResult,
-  truthUs: (percentile: number) => number,
-  percentiles: readonly number[],
-): void {
+function checkWithin(result: Told, truthUs: (percentile: number) => number, percentiles: readonly number[]): void {
   for (const percentile of percentiles) {
     const told = result.latency.corrected.percentilesUs[`${percentile}`] as number;
     const truth = truthUs(percentile);
-    expect(Math.abs(told - truth) / truth, `p${percentile}: ${told} us told, ${truth} us true`).toBeLessThan(TOLERANCE);
+    const tolerance = TOLERANCE * truth + WAITS * result.heldUpUs;
+    expect(Math.abs(told - truth), `p${percentile}: ${told} us told, ${truth} us true`).toBeLessThan(tolerance);
   }
 }
 
@@ -56,33 +53,22 @@ function holdFor(msOf: (number: number) => number): Script {
   return (_request, response, number) => void setTimeout(() => response.end('late'), msOf(number));
 }
 
-test('open loop, constant latency: corrected and raw agree with the server', { timeout: 60_000 }, async (context) => {
-  await onceCalm(context, async () => {
-    const server = await startServer(holdFor(() => 500));
-    const result = await load({ url: server.url, rate: 100, durationMs: 1_500 });
-    checkSums(result);
-    expect(result.requests).toMatchObject({ started: 150, completed: 150, failed: 0, notStarted: 0 });
-    const check = () => {
-      checkWithin(result, (percentile) => percentileOf(server.heldUs, percentile), [10, 50, 90]);
-      const { corrected, raw } = result.latency;
-      expect((corrected.percentilesUs['50'] as number) / (raw.percentilesUs['50'] as number)).toBeLessThan(1.02);
-    };
-    return [result, check];
-  });
+test.concurrent('open loop, constant latency: corrected and raw agree with the server', async () => {
+  const server = await startServer(holdFor(() => 500));
+  const result = await measure({ url: server.url, rate: 100, durationMs: 1_500 });
+  expect(result.requests).toMatchObject({ started: 150, completed: 150, failed: 0, notStarted: 0 });
+  checkWithin(result, (percentile) => percentileOf(server.heldUs, percentile), [10, 50, 90]);
+  const { corrected, raw } = result.latency;
+  const apart = (corrected.percentilesUs['50'] as number) - (raw.percentilesUs['50'] as number);
+  expect(apart).toBeLessThan(TOLERANCE * 500_000 + result.heldUpUs);
 });
 
-test('open loop, two latencies: both are told, in their shares', { timeout: 60_000 }, async (context) => {
-  await onceCalm(context, async () => {
-    const server = await startServer(holdFor((number) => (number % 5 === 4 ? 900 : 400)));
-    const result = await load({ url: server.url, rate: 100, durationMs: 1_500 });
-    checkSums(result);
-    const check = () => {
-      checkWithin(result, (percentile) => percentileOf(server.heldUs, percentile), [25, 50, 75, 90, 95]);
-      expect(result.latency.corrected.percentilesUs['75']).toBeLessThan(500_000);
-      expect(result.latency.corrected.percentilesUs['90']).toBeGreaterThan(850_000);
-    };
-    return [result, check];
-  });
+test.concurrent('open loop, two latencies: both are told, in their shares', async () => {
+  const server = await startServer(holdFor((number) => (number % 5 === 4 ? 900 : 400)));
+  const result = await measure({ url: server.url, rate: 100, durationMs: 1_500 });
+  checkWithin(result, (percentile) => percentileOf(server.heldUs, percentile), [25, 50, 75, 90, 95]);
+  const { percentilesUs } = result.latency.corrected;
+  expect((percentilesUs['90'] as number) - (percentilesUs['75'] as number)).toBeGreaterThan(300_000);
 });
 
 const STALL_FROM_MS = 500;
@@ -101,33 +87,21 @@ function stalling(): Script {
   };
 }
 
-test('a stall of 2 s: seen in corrected latency, hardly in raw', { timeout: 60_000 }, async (context) => {
-  await onceCalm(context, async () => {
-    const server = await startServer(stalling());
-    const result = await load({ url: server.url, rate: 200, connections: 20, durationMs: STALL_RUN_MS });
-    checkSums(result);
-    expect(result.requests.completed).toBe(800);
-    // Half of the requests were due in the stall, evenly, and waited for its end; 20 of 800 were under way.
-    expect(result.latency.corrected.percentilesUs['90']).toBeGreaterThan(1_400_000);
-    expect(result.requests.lateStarts).toBeGreaterThan(300);
-    expect(result.notes.join()).toContain('waited for one of the 20 connections');
-    const check = () => {
-      const truth = (percentile: number) => (percentile / 100 - 0.5) * STALL_RUN_MS * 1_000;
-      checkWithin(result, truth, [75, 90, 95, 99]);
-      expect(result.latency.raw.percentilesUs['90']).toBeLessThan(100_000);
-    };
-    return [result, check];
-  });
-});
+test.concurrent('a stall of 2 s: seen in corrected latency, hardly in raw', async () => {
+  const server = await startServer(stalling());
+  const result = await measure({ url: server.url, rate: 200, connections: 20, durationMs: STALL_RUN_MS });
+  expect(result.requests.completed).toBe(800);
+  // Half of the requests were due in the stall, evenly, and waited for its end; 20 of 800 were under way.
+  checkWithin(result, (percentile) => (percentile / 100 - 0.5) * STALL_RUN_MS * US_PER_MS, [75, 90, 95, 99]);
+  expect(result.latency.raw.percentilesUs['90']).toBeLessThan(200_000 + WAITS * result.heldUpUs);
+  expect(result.requests.lateStarts).toBeGreaterThan(300);
+  expect(result.notes.join()).toContain('waited for one of the 20 connections');
+}, 15_000);
 
-test('the same in closed loop: the server is asked less, and percentiles hide the stall', {
-  timeout: 60_000,
-}, async (context) => {
-  await onceCalm(context, async () => {
-    const server = await startServer(stalling());
-    const result = await load({ url: server.url, connections: 20, durationMs: STALL_RUN_MS });
-    checkSums(result);
-    expect(result.latency.corrected.maxUs).toBeGreaterThan(1_800_000);
-    return [result, () => expect(result.latency.corrected.percentilesUs['95']).toBeLessThan(200_000)];
-  });
-});
+test.concurrent('the same in closed loop: the server is asked less, and percentiles hide the stall', async () => {
+  const server = await startServer(stalling());
+  // Thinking keeps the server's thread free: others wait for it too.
+  const result = await measure({ url: server.url, connections: 20, thinkMs: 50, durationMs: STALL_RUN_MS });
+  expect(result.latency.corrected.maxUs).toBeGreaterThan(1_800_000);
+  expect(result.latency.corrected.percentilesUs['90']).toBeLessThan(200_000 + WAITS * result.heldUpUs);
+}, 15_000);

@@ -50,17 +50,17 @@ export class LoadThreads {
       worker.on('message', (message: FromLoadShard) => {
         if (message.kind === 'ready' && ++this.#readyCount === this.#workers.length) this.#resolveReady();
         onMessage(message);
-        if (message.kind === 'done') done = true;
+        if (message.kind !== 'done') return;
+        done = true;
+        resolve();
       });
       worker.on('error', (error) => {
         fault = error;
       });
       worker.once('exit', () => {
-        if (done) resolve();
-        else
-          reject(
-            new LoadError('generator', `Shard ${shard} of the generator died${because(fault)}.`, { cause: fault }),
-          );
+        if (done) return;
+        const sentence = `Shard ${shard} of the generator died${because(fault)}.`;
+        reject(new LoadError('generator', sentence, { cause: fault }));
       });
     });
   }

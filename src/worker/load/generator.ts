@@ -147,6 +147,8 @@ export class LoadGenerator {
 
   /** `startMs`: on CLOCK_MONOTONIC, the same for all shards; not long ago, or soon. */
   begin(startMs: number): void {
+    // It was stopped before.
+    if (this.#phase === 'over') return;
     const { warmupMs, profile, timeoutMs } = this.#plan;
     this.#startMs = startMs;
     this.#measureMs = startMs + warmupMs;
