@@ -103,7 +103,10 @@ describe.each(PLACES)('$name', ({ shards }) => {
       ],
     });
     const [first, second] = peer.requests();
-    expect(first).toBe(`GET / HTTP/1.1\r\nhost: 127.0.0.1:${peer.port}\r\naccept: text/html\r\nuser-agent: me\r\n\r\n`);
+    const [asked] = DEFAULT_FIELDS.split('\r\n');
+    expect(first).toBe(
+      `GET / HTTP/1.1\r\nhost: 127.0.0.1:${peer.port}\r\naccept: text/html\r\nuser-agent: me\r\n${asked}\r\n\r\n`,
+    );
     expect(second).toContain('\r\ncookie: a=1\r\ncookie: b=2\r\nx-latin: \xe9\xff\r\nx-empty: \r\n');
   });
 
