@@ -227,6 +227,7 @@ describe.each(PLACES.slice(0, 2))('$name', ({ shards }) => {
     ['204 No Content', 'X: y'],
     ['200 OK', 'Content-Length: 5'],
     ['200 OK', 'Transfer-Encoding: chunked'],
+    ['200 OK', 'Content-Encoding: gzip'],
   ])('hostile/120 %s with %s to CONNECT: what follows is the tunnel’s', async (status, field) => {
     const peer = await rawPeer([request(), send(`${head(`HTTP/1.1 ${status}`, field)}tunnel bytes`), fin()]);
     const { duplex } = await openDuplex(poolFor({ shards }).fetch, peer.url, { upgrade: { connect: 'a.test:443' } });

@@ -636,6 +636,7 @@ export class ResponseParser {
     this.#frame('tunnel', -1, 'close');
     this.#bodyRoom = Number.POSITIVE_INFINITY;
     this.keepAlive = false;
+    this.contentCoding = '';
   }
 
   /** RFC 9112 section 6.3, its rules in its order; with rule 3 made an error, and rule 4 too. */
