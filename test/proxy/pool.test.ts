@@ -1,6 +1,9 @@
 /** `pool.fetch` through proxies, over real threads: per pool, per request, by the environment, across redirects. */
 
-import { Pool, type PoolOptions, type TransferError } from 'shardfetch';
+import { once } from 'node:events';
+import http from 'node:http';
+import type { AddressInfo, Socket } from 'node:net';
+import { openDuplex, Pool, type PoolOptions, type TransferError } from 'shardfetch';
 import { afterEach, describe, expect, onTestFinished, test } from 'vitest';
 import { serve } from '../contract/rig.ts';
 import { ROOT, serve as serveSecure } from '../tls/rig.ts';
@@ -81,6 +84,31 @@ describe('option proxy', () => {
       url: 'https://origin.test/',
     });
     expect(JSON.stringify(cause) + cause.message).not.toMatch(/hunter2|user:|dXNlcjp/);
+  });
+
+  test.each(['http', 'tunnelling', 'socks'])('what leaves HTTP goes through a tunnel: %s', async (kind) => {
+    const server = http.createServer();
+    const sockets: Socket[] = [];
+    server.on('upgrade', (_, socket: Socket) => {
+      sockets.push(socket);
+      socket.write('HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n');
+      socket.pipe(socket);
+    });
+    await once(server.listen(0, '127.0.0.1'), 'listening');
+    onTestFinished(() => {
+      for (const socket of sockets) socket.destroy();
+      server.close();
+    });
+    const [forHttp, forSocks] = [await httpProxy(), await socksProxy()];
+    const proxy = { http: forHttp.url, tunnelling: { url: forHttp.url, tunnel: true }, socks: forSocks.url }[kind];
+    const url = `http://origin.test:${(server.address() as AddressInfo).port}/`;
+    const { response, duplex } = await openDuplex(poolOf({ proxy: proxy as string }).fetch, url, { upgrade: 'echo' });
+    expect(response.status).toBe(101);
+    duplex?.write('hello');
+    const [chunk] = duplex === null ? [] : await once(duplex, 'data');
+    expect(String(chunk)).toBe('hello');
+    duplex?.destroy();
+    expect(forHttp.heads.map(({ line }) => line.split(' ')[0])).toEqual(kind === 'socks' ? [] : ['CONNECT']);
   });
 
   test.each([
