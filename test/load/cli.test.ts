@@ -101,7 +101,12 @@ describe.concurrent('shardfetch load', () => {
   test('130: Ctrl-C ends with the report of what was done', async () => {
     const server = await startServer((_request, response) => void setTimeout(() => response.end('late'), 10));
     const args = ['load', '-d', '60s', '-j', server.url];
-    const { code, stdout, stderr } = await run(args, (text, kill) => text.includes('connections') && kill('SIGINT'));
+    let sent = false;
+    const { code, stdout, stderr } = await run(args, (text, kill) => {
+      if (sent || !/ [1-9]\d*\/s/.test(text)) return;
+      sent = true;
+      kill('SIGINT');
+    });
     expect(code).toBe(130);
     expect(stderr).toContain('Ending; once more ends at once.');
     expect(stderr).toContain('Ended early by a signal');
@@ -109,6 +114,14 @@ describe.concurrent('shardfetch load', () => {
     checkSums(result);
     expect(result.verdict).toBe('interrupted');
     expect(result.requests.completed).toBeGreaterThan(0);
+  });
+
+  test('a second Ctrl-C ends at once', async () => {
+    const server = await startServer((_request, response) => void setTimeout(() => response.end('late'), 10));
+    const ended = await run(['load', '-d', '60s', '-j', server.url], (text, kill) => {
+      if (text.includes('connections') || text.includes('Ending')) kill('SIGINT');
+    });
+    expect(ended.code).toBe(130);
   });
 
   test('6: not one request was answered', async () => {
