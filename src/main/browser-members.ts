@@ -12,7 +12,7 @@ export interface BrowserMembers {
   mode?: 'cors' | 'no-cors' | 'same-origin' | undefined;
   /** There is no cache here; `'no-store'`, `'reload'` and `'no-cache'` ask those on the way not to answer from theirs, as Fetch §4.6 has it. `'only-if-cached'` is refused. */
   cache?: 'default' | 'no-store' | 'reload' | 'no-cache' | 'force-cache' | 'only-if-cached' | undefined;
-  /** `'omit'`: neither cookies of the jar nor the pool's `auth`. The others send them. */
+  /** `'omit'`: no cookies of the jar are sent, and none are stored. The others do both; what the request itself says (`auth`, the URL, headers) is sent in any case. */
   credentials?: 'omit' | 'same-origin' | 'include' | undefined;
   /** No effect: a request goes on for as long as the process does. */
   keepalive?: boolean | undefined;

@@ -41,8 +41,6 @@ export interface FetchRequest {
   readonly guard: GuardFunction | null;
   /** As asked; null: its method says. */
   readonly idempotent: boolean | null;
-  /** Whether what the pool knows of the user may be sent: cookies, auth. */
-  readonly credentials: 'omit' | 'same-origin' | 'include';
   /** Where it leaves HTTP; null: it does not. */
   readonly upgrade: Upgrade | null;
   /** null: no Referer but one among `headers`. */
@@ -135,7 +133,6 @@ export class FetchRequests {
       ),
       guard: guardOf(given),
       idempotent: given.idempotent ?? null,
-      credentials: given.credentials ?? 'same-origin',
       upgrade,
       referrer,
       integrity,
@@ -189,7 +186,6 @@ function plainGet(target: FetchTarget, decompress: boolean, policies: CallPolici
     extras: '',
     guard: null,
     idempotent: null,
-    credentials: 'same-origin',
     upgrade: null,
     referrer: null,
     integrity: null,

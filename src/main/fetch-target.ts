@@ -68,7 +68,8 @@ export class FetchTargets {
 }
 
 function urlText(input: unknown): string {
-  if (input instanceof URL) return input.href;
+  // By shape: URLs of other realms and of packages are as good.
+  if (typeof input === 'object' && typeof (input as URL | null)?.href === 'string') return (input as URL).href;
   throw invalidArgument('input', `fetch takes a string, a URL or a Request, not ${describe(input)}.`);
 }
 

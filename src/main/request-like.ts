@@ -52,6 +52,7 @@ export function mergeRequest(request: RequestLike, init: unknown): object {
     // Saying so is a duty of who makes a stream, and that was done when the Request was made.
     merged.duplex = 'half';
   }
+  if (init === undefined || init === null) return merged;
   for (const name of INIT_NAMES) {
     const value = given[name];
     // A member that is undefined is not there (WebIDL): it does not hide what the request says.

@@ -213,6 +213,14 @@ describe('headers', () => {
     }
   });
 
+  test.each(['\n', 'x\r\n', '\nx', 'a\r\nx-injected: 1'])('the value %j is refused', async (value) => {
+    checkRefusal(await rejection(pool.fetch('http://127.0.0.1:9/', { headers: { 'x-a': value } })), 'headers', /x-a/);
+  });
+
+  test('line ends that a Headers object has dropped already', async () => {
+    expect(field(await sentWith({ headers: new Headers({ 'x-a': '\r\n b \n' }) }), 'x-a')).toBe('b');
+  });
+
   test('a member that is null or undefined is not sent', async () => {
     const sent = await sentWith({ headers: { 'x-null': null, 'x-undefined': undefined, 'user-agent': undefined } });
     expect(sent).not.toMatch(/x-null|x-undefined/);

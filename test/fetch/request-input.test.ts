@@ -14,10 +14,16 @@ const pool = new Pool({ shards: 1 });
 afterAll(() => pool.close());
 
 const TAKES = serve(send(answer('ok')));
+/** Where this Node can load it. */
+const UNDICI_8 = await import('undici8').then(
+  ({ Request: Request8 }) => [["undici 8's", Request8]],
+  () => [],
+);
 const CLASSES = [
   ["the runtime's", Request],
   ["undici 7's", Request7],
   ["undici 6's", Request6],
+  ...UNDICI_8,
 ] as unknown as [string, typeof Request][];
 
 const afterHead = (sent: string): string => sent.slice(sent.indexOf('\r\n\r\n') + 4);
@@ -168,6 +174,12 @@ test('aborted while its body is looked at, and one whose body fails', async () =
   });
   const input = { url: peer.url, method: 'POST', headers: new Headers(), body: failing };
   expect(await rejection(pool.fetch(input))).toBe(reason);
+});
+
+test('a URL of another class', async () => {
+  const peer = await rawPeer(TAKES);
+  await pool.fetch({ href: `${peer.url}x` } as URL);
+  expect(peer.requests()[0]).toMatch(/^GET \/x /);
 });
 
 test('Headers of other classes', async () => {
