@@ -1,6 +1,6 @@
 /**
  * LoadResult: what a run found, as `--json` writes it and `load()` answers it. The schema is versioned by `schema`: within version 1
- * members are added, never removed or changed in meaning. Documented for users in docs/load-result.md.
+ * members are added, never removed or changed in meaning. Documented for users in docs/load.md.
  *
  * Latencies are microseconds, times milliseconds, as the names say. Percentiles are those of HdrHistogram with 3 significant digits;
  * `histogram` holds all of the distribution, in HdrHistogram's V2 compressed form and base64, for its usual tools.
