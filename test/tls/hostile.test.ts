@@ -1,5 +1,6 @@
 /** HOSTILE.md G, by number: what servers do wrong with TLS, against real servers. Each refusal comes before a byte of HTTP is sent. */
 
+import { createHash, X509Certificate } from 'node:crypto';
 import net from 'node:net';
 import tls from 'node:tls';
 import { describe, expect, test } from 'vitest';
@@ -8,6 +9,10 @@ import { Rig } from '../contract/rig.ts';
 import { pem, ROOT, reply, serve, serveRaw, to } from './rig.ts';
 
 type TlsGiven = NonNullable<TransferOptions['tls']>;
+
+const GOOD_KEY_SHA256 = createHash('sha256')
+  .update(new X509Certificate(pem('good')).publicKey.export({ type: 'spki', format: 'der' }))
+  .digest('base64');
 
 /** The error of a GET of `host` from a server with this certificate; the server sees no request. */
 async function refusal(certificate: string, host = 'good.test', given: TlsGiven = {}, options: tls.TlsOptions = {}) {
@@ -241,6 +246,11 @@ describe('hostile/113, hostile/119', () => {
     ['servername', { servername: 'localhost' }],
     ['ciphers', { ciphers: 'TLS_AES_256_GCM_SHA384:ECDHE-ECDSA-AES256-GCM-SHA384' }],
     ['maxVersion', { minVersion: 'TLSv1.3' }],
+    ['minVersion', { minVersion: 'TLSv1.3', maxVersion: 'TLSv1.3' }],
+    ['ecdhCurve', { ecdhCurve: 'X25519:P-256' }],
+    ['sigalgs', { sigalgs: 'ecdsa_secp256r1_sha256' }],
+    ['pinnedPublicKeys', { pinnedPublicKeys: [`sha256//${GOOD_KEY_SHA256}`] }],
+    ['checkServerIdentity', { checkServerIdentity: () => undefined }],
     ['alpn', { alpn: [] }],
   ])('hostile/113, hostile/75 a session is for the same %s only', async (_name, given) => {
     const server = await serve('good', { requestCert: true, rejectUnauthorized: false });

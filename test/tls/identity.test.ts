@@ -3,7 +3,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type tls from 'node:tls';
 import { type FetchResponse, Pool, type PoolOptions, type TransferError } from 'shardfetch';
-import { describe, expect, onTestFinished, test } from 'vitest';
+import { describe, expect, onTestFinished, test, vi } from 'vitest';
 import { type CheckServerIdentity, resolveTlsOptions } from '../../src/protocol/tls-options.ts';
 import { Transfer } from '../../src/worker/multi/index.ts';
 import { Rig } from '../contract/rig.ts';
@@ -70,7 +70,7 @@ describe('in a multi', () => {
     expect(waiting.error).toBe(null);
   });
 
-  test('one that never answers runs into connectMs; what it answers after that is nobody is', async () => {
+  test('one that never answers runs into connectMs; what it answers after that nobody hears', async () => {
     const server = await serve();
     let answer: (refusal: Error) => void = () => undefined;
     const check = () => new Promise<Error>((resolve) => (answer = resolve));
@@ -180,7 +180,7 @@ describe.each([0, 2])('in a pool of %i shards', (shards) => {
       placement: () => 'one shard',
     });
     const first = get(pool, server.port);
-    while (calls === 0) await delay(5);
+    await vi.waitUntil(() => calls > 0, { timeout: 10_000 });
     expect(await (await get(pool, plain.port)).text()).toBe('quick');
     expect(server.requests).toEqual([]);
     answer();
@@ -202,7 +202,7 @@ describe.each([0, 2])('in a pool of %i shards', (shards) => {
       return new Promise(() => undefined);
     });
     const failure = get(pool, server.port).catch((error: unknown) => error);
-    while (!called) await delay(5);
+    await vi.waitUntil(() => called, { timeout: 10_000 });
     await pool.destroy();
     expect(await failure).toMatchObject({ code: 'POOL_CLOSED' });
   });

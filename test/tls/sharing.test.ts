@@ -8,7 +8,7 @@ import path from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import type tls from 'node:tls';
 import { Pool, type PoolOptions } from 'shardfetch';
-import { describe, expect, onTestFinished, test } from 'vitest';
+import { describe, expect, onTestFinished, test, vi } from 'vitest';
 import { rankShards } from '../../src/main/placement.ts';
 import { SessionStore } from '../../src/main/session-store.ts';
 import type { SharedSession } from '../../src/protocol/port/session-frames.ts';
@@ -164,7 +164,7 @@ describe('over the shards of a pool', () => {
     const pool = new Pool({ shards: 2, placement: 'spread', tls: { ca: ROOT }, dns: { resolve } });
     onTestFinished(() => pool.destroy());
     const first = pool.fetch(`https://good.test:${port}/`);
-    while (requests.length === 0) await delay(5);
+    await vi.waitUntil(() => requests.length > 0, { timeout: 10_000 });
     // The session crosses in a batch of its own: there is no response yet that it could go with.
     await delay(50);
     isSecond = true;
