@@ -37,6 +37,7 @@ const FITS_NOT = [
   'sha256-!!!',
   // The strongest counts, though the weaker fits.
   `${hash('sha256')} ${hash('sha512', 'other')}`,
+  `${hash('sha512', 'other')} ${hash('sha256')}`,
 ];
 
 test.each(FITS)('it fits: %j', async (integrity) => {
