@@ -7,7 +7,17 @@ import { promisify } from 'node:util';
 import { expect, test } from 'vitest';
 
 const ROOT = new URL('../../', import.meta.url);
-const PAGES = ['proxies', 'guard', 'redirects', 'retries', 'cookies', 'auth', 'fetch-all', 'streaming-and-upgrades'];
+const PAGES = [
+  'content-coding',
+  'proxies',
+  'guard',
+  'redirects',
+  'retries',
+  'cookies',
+  'auth',
+  'fetch-all',
+  'streaming-and-upgrades',
+];
 
 const programs = PAGES.flatMap((page) => {
   const text = readFileSync(new URL(`docs/${page}.md`, ROOT), 'utf8');
