@@ -3,7 +3,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type tls from 'node:tls';
 import { type FetchResponse, Pool, type PoolOptions, type TransferError } from 'shardfetch';
-import { describe, expect, onTestFinished, test, vi } from 'vitest';
+import { afterAll, beforeAll, describe, expect, onTestFinished, test, vi } from 'vitest';
 import { type CheckServerIdentity, resolveTlsOptions } from '../../src/protocol/tls-options.ts';
 import { Transfer } from '../../src/worker/multi/index.ts';
 import { Rig } from '../contract/rig.ts';
@@ -132,15 +132,24 @@ describe.each([0, 2])('in a pool of %i shards', (shards) => {
     onTestFinished(() => pool.destroy());
     return pool;
   }
+  /** Of most tests: threads are slow to start. */
+  let common: Pool;
+  let commonCheck: (host: string, certificate: tls.PeerCertificate) => unknown;
+  beforeAll(() => {
+    const checkServerIdentity = ((host, certificate) => commonCheck(host, certificate)) as CheckServerIdentity;
+    const dns: PoolOptions['dns'] = { lookup: (_host, _family, done) => done(null, ['127.0.0.1']) };
+    common = new Pool({ shards, tls: { ca: ROOT, checkServerIdentity }, dns });
+  });
+  afterAll(() => common.destroy());
   const get = (pool: Pool, port: number): Promise<FetchResponse> => pool.fetch(`https://good.test:${port}/`);
 
   test('it is given what Node gives, and stands in for the check of names only', async () => {
     const server = await serve('other-name');
     const seen: [string, tls.PeerCertificate][] = [];
-    const pool = poolOf(server.port, (host: string, certificate: tls.PeerCertificate) => {
+    commonCheck = (host, certificate) => {
       seen.push([host, certificate]);
-    });
-    expect(await (await get(pool, server.port)).text()).toBe('ok');
+    };
+    expect(await (await get(common, server.port)).text()).toBe('ok');
     expect(seen.length).toBe(1);
     expect(seen[0]?.[0]).toBe('good.test');
     expect(seen[0]?.[1]).toMatchObject({
@@ -154,14 +163,15 @@ describe.each([0, 2])('in a pool of %i shards', (shards) => {
       raw: expect.any(Buffer),
     });
     const untrusted = await serve('untrusted');
-    const other = poolOf(untrusted.port, () => undefined);
-    await expect(get(other, untrusted.port)).rejects.toMatchObject({ code: 'CERTIFICATE_INVALID' });
+    await expect(get(common, untrusted.port)).rejects.toMatchObject({ code: 'CERTIFICATE_INVALID' });
     expect(untrusted.requests).toEqual([]);
+    expect(seen.length).toBe(1);
   });
 
   test.each(REFUSALS)('%s refuses', async (_name, check, message) => {
     const server = await serve('good');
-    const failure = await get(poolOf(server.port, check), server.port).catch((error: unknown) => error);
+    commonCheck = check;
+    const failure = await get(common, server.port).catch((error: unknown) => error);
     expect(failure).toMatchObject({ name: 'TypeError', code: 'CERTIFICATE_INVALID' });
     const cause = (failure as TypeError).cause as TransferError;
     expect(cause).toMatchObject({ limit: 'tls.checkServerIdentity', message: expect.stringMatching(message) });
@@ -189,8 +199,11 @@ describe.each([0, 2])('in a pool of %i shards', (shards) => {
 
   test('connectMs counts', async () => {
     const server = await serve('good');
-    const pool = poolOf(server.port, () => new Promise(() => undefined), { timeouts: { connectMs: 250 } });
-    await expect(get(pool, server.port)).rejects.toMatchObject({ code: 'CONNECT_TIMEOUT' });
+    commonCheck = () => new Promise(() => undefined);
+    const timeouts = { connectMs: 500 };
+    await expect(common.fetch(`https://good.test:${server.port}/`, { timeouts })).rejects.toMatchObject({
+      code: 'CONNECT_TIMEOUT',
+    });
     expect(server.requests).toEqual([]);
   });
 
