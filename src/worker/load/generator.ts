@@ -95,6 +95,8 @@ export class LoadGenerator {
   /** Requests that may still be started; Infinity: the profile alone ends the run. */
   #left = NEVER;
   #alarmMs = NEVER;
+  /** Something falls due that the alarm was not set for yet. */
+  #changed = false;
   #sweep: NodeJS.Timeout | null = null;
   #stopped = false;
   /** Of the multi's stats at the last cut. */
@@ -182,8 +184,14 @@ export class LoadGenerator {
   #endTurn(): void {
     const multi = this.#multi;
     for (let transfer = multi.nextDone(); transfer !== null; transfer = multi.nextDone()) this.#failed(transfer);
-    this.#advance(multi.io.now());
     this.#health.turn(this.#driver.elapsedMs);
+    if (multi.now >= this.#alarmMs || this.#mustLook) this.#advance(multi.io.now());
+  }
+
+  /** Whether something may be due that the alarm was not set for. In closed loop, once all connections are open, that is never so. */
+  get #mustLook(): boolean {
+    if (this.#phase === 'draining' || this.#left === 0) return true;
+    return this.#changed || this.#pacer.connecting.length > 0;
   }
 
   /** Does all that is due. */
@@ -249,6 +257,7 @@ export class LoadGenerator {
 
   /** Sets the alarm to what comes next. */
   #arm(now: number): void {
+    this.#changed = false;
     let next = Math.min(this.#cutMs, this.#endMs);
     const arrivals = this.#arrivals;
     if (arrivals !== null) {
@@ -313,6 +322,7 @@ export class LoadGenerator {
     const thinkMs = Math.max(most === 0 ? 0 : least + Math.random() * (most - least), waitMs);
     if (thinkMs > 0) {
       this.#thinking.set(this.#thoughts[slot] as TimerNode, now + thinkMs);
+      this.#changed = true;
       return;
     }
     if (fresh) this.#connect(slot, now);
@@ -328,6 +338,7 @@ export class LoadGenerator {
 
   #connect(slot: number, now: number): void {
     this.#pacer.wait(slot);
+    this.#changed = true;
     this.#letConnect(now);
   }
 
