@@ -21,9 +21,11 @@ export async function takeDetour(
   let answer: FetchResponse;
   if (target.isLocal) {
     void discard(body);
-    answer = (await asFetchFails(answerLocally(target.url, target.href, method))) as unknown as FetchResponse;
+    answer = (await asFetchFails(answerLocally(target.url, target.href, method))) as never;
+    // Reading a Blob takes its time.
+    if (request.signal?.aborted) throw request.signal.reason;
   } else {
-    const ready = body !== null && 'ofRequest' in body ? await withBodyAhead(request) : request;
+    const ready = body !== null && 'ofRequest' in body ? await asFetchFails(withBodyAhead(request)) : request;
     answer = await send(ready);
   }
   if (integrity !== null) await checked(answer as unknown as PoolResponse, integrity, target.href);
@@ -47,7 +49,8 @@ async function checked(response: PoolResponse, integrity: Integrity, url: string
     body = await response.readWhole();
   } catch (error) {
     // To who waits for fetch nothing was given yet that could be cut off.
-    throw TransferError.is((error as Error).cause) ? fetchFailure((error as Error).cause) : error;
+    const cause = (error as Error | null | undefined)?.cause;
+    throw TransferError.is(cause) ? fetchFailure(cause) : error;
   }
   try {
     if (body === null) throw integrityFailure('There is no body that integrity could be checked of.');
@@ -57,11 +60,12 @@ async function checked(response: PoolResponse, integrity: Integrity, url: string
   }
 }
 
+/** Ours as fetch fails; the caller's own (a reason, a stream's error) as it is. */
 async function asFetchFails<T>(promise: Promise<T>): Promise<T> {
   try {
     return await promise;
   } catch (error) {
-    throw fetchFailure(error);
+    throw TransferError.is(error) ? fetchFailure(error) : error;
   }
 }
 

@@ -1,7 +1,7 @@
 /** URLs that are answered in this thread, without input or output: `data:` and `blob:` (Fetch §4.3 "scheme fetch"). */
 
 import { resolveObjectURL } from 'node:buffer';
-import { invalidArgument } from '../protocol/errors.ts';
+import { invalidArgument, TransferError } from '../protocol/errors.ts';
 import { type LocalContent, readDataUrl } from './data-url.ts';
 import { PoolResponse } from './response.ts';
 
@@ -25,5 +25,12 @@ async function readBlobUrl(url: URL, method: string): Promise<LocalContent> {
   if (blob === undefined) {
     throw invalidArgument('input', 'The blob: URL names nothing in this thread; it may have been revoked.');
   }
-  return { contentType: blob.type, body: new Uint8Array(await blob.arrayBuffer()) };
+  try {
+    return { contentType: blob.type, body: new Uint8Array(await blob.arrayBuffer()) };
+  } catch (cause) {
+    throw new TransferError('INVALID_ARGUMENT', 'The Blob behind the blob: URL could not be read; see the cause.', {
+      limit: 'input',
+      cause,
+    });
+  }
 }

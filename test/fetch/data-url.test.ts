@@ -108,6 +108,16 @@ describe('blob:', () => {
     checkRefusal(await rejection(pool.fetch(url)), 'input', /revoked/);
   });
 
+  test('aborted while it is read', async () => {
+    const url = URL.createObjectURL(new Blob(['x'.repeat(1e6)]));
+    const controller = new AbortController();
+    const fetching = pool.fetch(url, { signal: controller.signal });
+    const reason = new Error('enough');
+    controller.abort(reason);
+    expect(await rejection(fetching)).toBe(reason);
+    URL.revokeObjectURL(url);
+  });
+
   test('only GET', async () => {
     const url = URL.createObjectURL(new Blob(['x']));
     checkRefusal(await rejection(pool.fetch(url, { method: 'HEAD' })), 'method', /blob:/);
