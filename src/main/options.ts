@@ -112,7 +112,6 @@ const LOOKUP_TTL_MS_DEFAULT = 60_000;
 const COUNT_MAX = 10_000_000;
 
 const OPTION_NAMES = [
-  ...CONNECTING_NAMES,
   'shards',
   'placement',
   'connections',
@@ -126,6 +125,7 @@ const OPTION_NAMES = [
   'cookies',
   'decompress',
   'redirect',
+  ...CONNECTING_NAMES,
 ];
 
 const DNS_NAMES = ['ttlMs', 'lookup', 'family', 'resolve'];
