@@ -77,7 +77,7 @@ export interface LoadOptions {
   thinkMs?: number | readonly [least: number, most: number];
   /** false: one connection per request. Default true. */
   keepAlive?: boolean;
-  /** Closed loop: new connections per second. Default 0: as fast as the server takes them, 64 at once per shard. */
+  /** Closed loop: new connections per second. Default 0: as fast as the server takes them, 256 at once. */
   connectRate?: number;
   /** A request without its whole answer after so long has failed. Default 10,000. */
   timeoutMs?: number;

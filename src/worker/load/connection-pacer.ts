@@ -6,8 +6,8 @@
  * Reads no clock and sets no timer: the generator asks, and says what has become of who was let through.
  */
 
-/** Of one shard. Half of what the smallest usual accept queue holds (128, glibc's old SOMAXCONN), so that two shards fit. */
-const CONNECTING_MAX = 64;
+/** Of all shards: half of what the usual accept queue holds (511: nginx, Node), because whoever is connected is seen only by the turn. */
+const CONNECTING_MAX = 256;
 /** A rate that was not used for a while may be caught up with by so much. */
 const CATCH_UP_MS = 5;
 const MS_PER_SECOND = 1_000;
@@ -22,13 +22,15 @@ export class ConnectionPacer {
   #waiting: number[] = [];
   #head = 0;
   readonly #connecting: number[] = [];
+  readonly #connectingMax: number;
   /** By slot: its place in `#connecting`; -1: not there. */
   readonly #places: Int32Array;
 
-  /** `rate`: connections per second of this shard; 0: none but CONNECTING_MAX bounds it. */
-  constructor(slots: number, rate: number) {
+  /** `rate`: connections per second of all shards; 0: none but CONNECTING_MAX bounds it. */
+  constructor(slots: number, rate: number, shards: number) {
     this.#places = new Int32Array(slots).fill(-1);
-    this.#intervalMs = rate > 0 ? MS_PER_SECOND / rate : 0;
+    this.#intervalMs = rate > 0 ? (MS_PER_SECOND * shards) / rate : 0;
+    this.#connectingMax = Math.max(1, Math.floor(CONNECTING_MAX / shards));
   }
 
   /** Whether somebody waits for the rate or for a place. */
@@ -51,7 +53,7 @@ export class ConnectionPacer {
 
   /** Who may connect now; -1: nobody. */
   next(now: number): number {
-    if (this.#head === this.#waiting.length || this.#connecting.length >= CONNECTING_MAX) return -1;
+    if (this.#head === this.#waiting.length || this.#connecting.length >= this.#connectingMax) return -1;
     if (this.#intervalMs > 0) {
       if (now < this.#nextMs) return -1;
       this.#nextMs = Math.max(this.#nextMs, now - CATCH_UP_MS) + this.#intervalMs;

@@ -123,7 +123,7 @@ export class LoadGenerator {
     this.#constant = isConstant(plan.profile);
     this.#localCount = Math.max(1, plan.localAddresses.length);
     this.#recorder = new Recorder(isOpen, tagsOf(plan).length, plan.localAddresses.length);
-    this.#pacer = new ConnectionPacer(slots, plan.connectRate / plan.shards);
+    this.#pacer = new ConnectionPacer(slots, plan.connectRate, plan.shards);
     this.#arrivals = isOpen ? new ArrivalSchedule(plan.profile, shard, plan.shards) : null;
     this.#late = new LateQueue(isOpen ? Math.max(1, Math.ceil(plan.lateMax / plan.shards)) : 0);
     this.#due = new Float64Array(slots);
@@ -387,8 +387,12 @@ export class LoadGenerator {
       this.#release(slot, now);
       return;
     }
-    if (!transfer.reused) this.#pacer.settled(slot);
+    const { reused } = transfer;
+    if (!reused) this.#pacer.settled(slot);
     this.#next(slot, now, !kept, 0);
+    if (reused || !this.#pacer.isWaiting) return;
+    // The next one connects now, not when the driver has come to all sockets that are ready.
+    this.#letConnect(now);
   };
 
   #failed(transfer: Transfer): void {
