@@ -19,6 +19,8 @@ export interface CallPolicies {
   readonly auth: ChallengeAuth | null;
   /** True while nothing but a redirect can make a second request: then a call is its exchange and no more. */
   readonly isSingle: boolean;
+  /** Those of each request of a call: redirects and retries are the call's. null: these are such. */
+  readonly ofEach: CallPolicies | null;
 }
 
 /** The members of a pool's options that this file resolves. */
@@ -34,12 +36,20 @@ export interface PolicyInit extends PolicyOptions {
   credentials?: unknown;
 }
 
-export const POLICY_DEFAULTS: CallPolicies = Object.freeze({
-  redirect: REDIRECT_DEFAULTS,
+/** Of each of several requests. */
+const EACH_DEFAULTS: CallPolicies = Object.freeze<CallPolicies>({
+  redirect: { ...REDIRECT_DEFAULTS, mode: 'manual' },
   retry: NO_RETRY,
   cookies: null,
   auth: null,
   isSingle: true,
+  ofEach: null,
+});
+
+export const POLICY_DEFAULTS: CallPolicies = Object.freeze({
+  ...EACH_DEFAULTS,
+  redirect: REDIRECT_DEFAULTS,
+  ofEach: EACH_DEFAULTS,
 });
 
 /** Of a pool. Throws TransferError INVALID_ARGUMENT that names the option. */
@@ -72,18 +82,17 @@ export function policiesOf(
     cookies: credentials === 'omit' ? null : cookies === undefined ? defaults.cookies : checkCookies(cookies),
     auth,
     isSingle: true,
+    ofEach: null,
   });
 }
 
-/** For one of several requests: its redirects and retries are its call's. */
-export function requestPolicies(policies: CallPolicies): CallPolicies {
-  const { redirect, retry } = policies;
-  return { ...POLICY_DEFAULTS, redirect: { ...redirect, mode: 'manual' }, retry };
-}
-
 function single(policies: CallPolicies): CallPolicies {
-  const { retry, cookies, auth } = policies;
-  return { ...policies, isSingle: retry.attempts === 1 && cookies === null && auth === null };
+  const { redirect, retry, cookies, auth } = policies;
+  return {
+    ...policies,
+    isSingle: retry.attempts === 1 && cookies === null && auth === null,
+    ofEach: { ...EACH_DEFAULTS, redirect: { ...redirect, mode: 'manual' }, retry },
+  };
 }
 
 /** The caller's own Authorization wins over the option, the option over the URL. */

@@ -14,11 +14,11 @@
 import { TransferError } from '../protocol/errors.ts';
 import type { Timeouts } from '../protocol/options.ts';
 import { basicOf, type ChallengeAuth } from './auth.ts';
-import { type CallPolicies, requestPolicies } from './call-policies.ts';
+import type { CallPolicies } from './call-policies.ts';
 import { cookiesFor, storeCookies, withCookies } from './cookies.ts';
 import { type DigestSessions, strongest } from './digest.ts';
 import { fetchFailure } from './failure.ts';
-import { isRepeatable } from './fetch-body.ts';
+import { discard, isRepeatable } from './fetch-body.ts';
 import { type FetchRequest, headOf } from './fetch-request.ts';
 import {
   badRedirect,
@@ -71,6 +71,8 @@ export class FetchCall {
   /** Of the URL asked now, `#` included. */
   #fragment: string;
   #waiting: Waiting | null = null;
+  /** Whether somebody has taken its body. */
+  #wasSent = false;
 
   /** `spentMs`: how long ago fetch was called. */
   constructor(
@@ -100,6 +102,7 @@ export class FetchCall {
   /** The first request was made without this call, and its answer is a redirect. */
   continueAfter(response: PoolResponse): void {
     this.#state = 'requesting';
+    this.#wasSent = true;
     this.#answered(response);
   }
 
@@ -139,6 +142,7 @@ export class FetchCall {
       this.#failWith(error);
       return;
     }
+    this.#wasSent = true;
     this.#host.sendFor(
       request,
       (response) => this.#received(response),
@@ -151,7 +155,7 @@ export class FetchCall {
     const request = this.#request;
     const { target, method, body } = request;
     const authorization = this.#authorization();
-    const policies = requestPolicies(this.#policies);
+    const policies = this.#policies.ofEach ?? this.#policies;
     let headers = withCookies(request.headers, cookies);
     if (authorization !== null) headers = [...headers, ['authorization', authorization]];
     const head =
@@ -352,6 +356,8 @@ export class FetchCall {
     this.#state = 'over';
     this.#stopWaiting();
     settle();
+    // Who gives the body hears that nobody will read it (Fetch §4.1).
+    if (!this.#wasSent) void discard(this.#request.body);
     this.#host.callOver(this);
   }
 

@@ -107,6 +107,7 @@ describe.each([{ shards: 1 }, { shards: 0 }])('$shards shards, tough-cookie', ({
       expect(await response.text()).toBe('ok');
     }
     expect(cookiesOf(peer)).toEqual([undefined, 'good=1']);
+    expect(await cookies.getCookieString('https://www.shop.co.uk/')).toBe('good=1');
   });
 
   test('4,096 bytes are stored; of 60 in one response 50; a field is at most 8,190 bytes', async () => {
@@ -149,6 +150,19 @@ describe.each([{ shards: 1 }, { shards: 0 }])('$shards shards, tough-cookie', ({
     const reason = new Error('enough');
     stop.abort(reason);
     expect(await pending).toBe(reason);
+    let cancelled: unknown;
+    const stream = new ReadableStream({
+      cancel(why) {
+        cancelled = why ?? 'cancelled';
+      },
+    });
+    const early = new AbortController();
+    const posted = rejection(
+      pool.fetch(peer.url, { cookies: silent, signal: early.signal, method: 'POST', body: stream, duplex: 'half' }),
+    );
+    early.abort(reason);
+    expect(await posted).toBe(reason);
+    await eventually(() => cancelled !== undefined, 'the stream hears of it');
     const late = await rejection(pool.fetch(peer.url, { cookies: silent, timeouts: { totalMs: 50 } }));
     checkFailure(late, { code: 'TOTAL_TIMEOUT', message: 'fetch failed', limit: 'timeouts.totalMs' });
     expect(peer.connections).toHaveLength(0);
@@ -227,6 +241,23 @@ describe('jars of other shapes', () => {
     expect(cookiesOf(peer)).toEqual(['a=1']);
     expect(kept.lines).toEqual(['b=2; Path=/', 'c=3']);
     expect(new Set(kept.urls)).toEqual(new Set([`${peer.origin}/path`]));
+  });
+
+  test('hostile/129 what no jar is told: Secure from http: but loopback, and what is too long', async () => {
+    const lines = ['a=1; Secure', 'b=2;secure=x', 'c=secure', 'd=4; Path=/secure', `e=${'e'.repeat(4096)}`];
+    const peer = await peerAnswering(() => answer('ok', ...lines.map((line) => `Set-Cookie: ${line}`)));
+    const connectTo = { host: '127.0.0.1', port: peer.port };
+    const toldOf = async (url: string): Promise<string[]> => {
+      const kept: string[] = [];
+      const cookies = { getCookieString: () => '', setCookie: (line: string) => kept.push(line) };
+      await (await pool.fetch(url, { cookies, connectTo })).text();
+      return kept.map((line) => line.slice(0, 1));
+    };
+    expect(await toldOf('http://shop.test/')).toEqual(['c', 'd']);
+    expect(await toldOf('http://localhost.evil.test/')).toEqual(['c', 'd']);
+    expect(await toldOf('http://127.evil.test/')).toEqual(['c', 'd']);
+    expect(await toldOf('http://127.0.0.1/')).toEqual(['a', 'b', 'c', 'd']);
+    expect(await toldOf('http://shop.localhost/')).toEqual(['a', 'b', 'c', 'd']);
   });
 
   const broken = new Error('the store is gone');
