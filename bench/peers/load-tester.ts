@@ -75,6 +75,8 @@ export async function findLoadTesters(say: (line: string) => void): Promise<Load
 /** Compilers and connecting are over by then. */
 const WARM_MS_MIN = 2_000;
 const CONNECT_MS_PER_1000 = 200;
+/** A full handshake is a millisecond of the server's CPU. */
+const HANDSHAKE_MS_PER_1000 = 1_500;
 const RUN_SECONDS_MAX = 60;
 /** Those that do not end by themselves then are ended. */
 const END_MS_MAX = 3_000;
@@ -89,7 +91,8 @@ export async function measureLoadTester(
   const output = collectOutput(child, RUN_SECONDS_MAX * 1000);
   const { pid } = child;
   if (pid === undefined) throw new Error(`${tester.name} did not start`);
-  await sleep(Math.max(window.warmMs, WARM_MS_MIN) + (load.inFlight / 1000) * CONNECT_MS_PER_1000);
+  const connectMs = load.url.startsWith('https:') ? HANDSHAKE_MS_PER_1000 : CONNECT_MS_PER_1000;
+  await sleep(Math.max(window.warmMs, WARM_MS_MIN) + (load.inFlight / 1000) * connectMs);
   const before = await look(tester, target, pid);
   await sleep(window.measureMs);
   const after = await look(tester, target, pid);
