@@ -8,6 +8,7 @@ export {
   LOAD_SCHEMA,
   type LoadConnections,
   type LoadDistribution,
+  type LoadEnvironment,
   type LoadGenerator,
   type LoadPhase,
   type LoadProgress,

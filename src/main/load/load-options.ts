@@ -98,6 +98,8 @@ export interface LoadOptions {
   /** Fixed addresses by `host:port` or `*:port`. */
   resolve?: StaticAddressesGiven;
 
+  /** Each second of the result holds its histogram, 1 to 4 KB; for HdrHistogram logs. Default false. */
+  secondHistograms?: boolean;
   /** When the run has failed: `p99>250ms`; see `threshold.ts`. */
   thresholds?: readonly string[];
   /** Ends the run early, with the result of what was done: its verdict is `interrupted`. */
@@ -110,6 +112,7 @@ export interface ResolvedLoad {
   readonly plan: LoadPlan;
   readonly run: LoadRunOptions;
   readonly thresholds: readonly Threshold[];
+  readonly secondHistograms: boolean;
 }
 
 export const LOAD_DEFAULTS = Object.freeze({
@@ -162,6 +165,7 @@ const OPTION_NAMES: readonly (keyof LoadOptions)[] = [
   'family',
   'localAddresses',
   'resolve',
+  'secondHistograms',
   'thresholds',
   'signal',
   'onProgress',
@@ -229,6 +233,7 @@ export function resolveLoadOptions(options: unknown): ResolvedLoad {
   return {
     plan,
     run,
+    secondHistograms: given.secondHistograms === true,
     thresholds: (given.thresholds ?? []).map((text, index) => parseThreshold(text, `thresholds[${index}]`)),
   };
 }

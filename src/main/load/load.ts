@@ -11,6 +11,7 @@ import { LOAD_SCHEMA, type LoadGenerator, type LoadResult } from '../../protocol
 import { judge } from '../../protocol/load/threshold.ts';
 import { nativeIo } from '../../worker/io/native-io.ts';
 import { findBottleneck, noteConnections } from './bottleneck.ts';
+import { environment } from './environment.ts';
 import { LoadError } from './load-error.ts';
 import { type LoadOptions, type ResolvedLoad, resolveLoadOptions } from './load-options.ts';
 import { LoadThreads } from './load-threads.ts';
@@ -66,7 +67,7 @@ class LoadRun {
     this.#resolved = resolved;
     this.#plan = resolved.plan;
     this.#notes = notes;
-    this.#merger = new LoadMerger(this.#plan, (second, phase) => {
+    this.#merger = new LoadMerger(this.#plan, resolved.secondHistograms, (second, phase) => {
       onProgress?.({
         elapsedMs: performance.now() - this.#beganMs,
         totalMs: resolved.run.durationMs === 0 ? 0 : profileEndMs(this.#plan.profile),
@@ -121,6 +122,7 @@ class LoadRun {
     const result: LoadResult = {
       schema: LOAD_SCHEMA,
       version: packageVersion(),
+      environment: environment(),
       targets: plan.targets.map(({ method, url, tag, weight }) => ({ method, url, tag, weight })),
       options: run,
       startedAt: this.#measureFrom.toISOString(),

@@ -53,7 +53,8 @@ class SecondBuilder {
     if (part !== null) this.#latency.addPart(part);
   }
 
-  build(): LoadSecond {
+  /** `withHistogram`: all of its latencies, 1 to 4 KB of text. */
+  build(withHistogram: boolean): LoadSecond {
     const [p50Us, p90Us, p99Us, maxUs] = this.#latency.valuesAtPercentiles([50, 90, 99, 100]);
     return {
       t: this.second,
@@ -70,6 +71,7 @@ class SecondBuilder {
       bytes: this.#bytes,
       statuses: this.#statuses,
       errors: this.#errors,
+      ...(withHistogram ? { histogram: (maxUs as number) === 0 ? '' : this.#latency.encode() } : {}),
     };
   }
 }
@@ -85,6 +87,7 @@ export class LoadMerger {
   /** Within the measured time, without what came while draining. */
   completedInTime = 0;
   readonly #plan: LoadPlan;
+  readonly #secondHistograms: boolean;
   readonly #onSecond: (second: LoadSecond, phase: LoadInterval['phase']) => void;
   readonly #corrected = new Histogram();
   readonly #raw = new Histogram();
@@ -99,8 +102,13 @@ export class LoadMerger {
   readonly #told: number[];
   #phase: LoadInterval['phase'] = 'warm-up';
 
-  constructor(plan: LoadPlan, onSecond: (second: LoadSecond, phase: LoadInterval['phase']) => void) {
+  constructor(
+    plan: LoadPlan,
+    secondHistograms: boolean,
+    onSecond: (second: LoadSecond, phase: LoadInterval['phase']) => void,
+  ) {
     this.#plan = plan;
+    this.#secondHistograms = secondHistograms;
     this.#onSecond = onSecond;
     this.#tags = tagsOf(plan).map((tag) => new TagBuilder(tag));
     this.#told = new Array<number>(plan.shards).fill(Number.NEGATIVE_INFINITY);
@@ -214,7 +222,7 @@ export class LoadMerger {
     for (const [second, builder] of [...this.#open].sort(([a], [b]) => a - b)) {
       if (second >= until) return;
       this.#open.delete(second);
-      const built = builder.build();
+      const built = builder.build(this.#secondHistograms);
       this.seconds.push(built);
       this.#onSecond(built, this.#phase);
     }

@@ -73,6 +73,8 @@ export interface LoadSecond {
   /** Status classes, `'2xx'`. */
   readonly statuses: Readonly<Record<string, number>>;
   readonly errors: Readonly<Record<string, number>>;
+  /** The latencies of those that completed in it, as `LoadDistribution.histogram`; only where `secondHistograms` asked for it. */
+  readonly histogram?: string;
 }
 
 /** The same for one tag. */
@@ -142,6 +144,21 @@ export interface LoadThresholdResult {
  */
 export type LoadVerdict = 'passed' | 'failed' | 'interrupted';
 
+/** Where the run took place: figures of two machines do not compare. */
+export interface LoadEnvironment {
+  /** `v22.19.0`. */
+  readonly node: string;
+  /** `linux`. */
+  readonly platform: string;
+  readonly kernel: string;
+  readonly arch: string;
+  /** The model's name. */
+  readonly cpu: string;
+  /** That this process may use. */
+  readonly cores: number;
+  readonly memoryBytes: number;
+}
+
 /** The options of the run in plain words: what `--compare` looks at before it compares. Secrets are left out. */
 export interface LoadRunOptions {
   readonly model: LoadModel;
@@ -161,6 +178,7 @@ export interface LoadResult {
   readonly schema: typeof LOAD_SCHEMA;
   /** Of this package. */
   readonly version: string;
+  readonly environment: LoadEnvironment;
   readonly targets: readonly {
     readonly method: string;
     readonly url: string;
