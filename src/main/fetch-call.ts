@@ -124,7 +124,7 @@ export class FetchCall {
       this.abort(this.signal.reason);
       return;
     }
-    if (performance.now() >= this.#deadlineMs) {
+    if (this.#deadlineMs !== Number.POSITIVE_INFINITY && performance.now() >= this.#deadlineMs) {
       this.fail(this.#outOfTime());
       return;
     }
