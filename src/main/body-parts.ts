@@ -10,7 +10,6 @@ export interface BlobLike {
   readonly size: number;
   readonly type: string;
   stream(): ReadableStream;
-  arrayBuffer(): Promise<ArrayBuffer>;
 }
 
 export type BodyPart = Uint8Array | BlobLike;
@@ -21,8 +20,7 @@ export function isBlob(value: unknown): value is BlobLike {
     value !== null &&
     typeof (value as BlobLike).size === 'number' &&
     typeof (value as BlobLike).type === 'string' &&
-    typeof (value as BlobLike).stream === 'function' &&
-    typeof (value as BlobLike).arrayBuffer === 'function'
+    typeof (value as BlobLike).stream === 'function'
   );
 }
 
