@@ -29,6 +29,8 @@ const DEATHS_WINDOW_MS = 10_000;
 /** The first pause; each further one is twice as long, up to the longest. */
 const BACK_OFF_MS = 1_000;
 const BACK_OFF_MS_MAX = 30_000;
+/** Silence of a thread that is still starting is no sign of death this long: on a machine with more work than cores it takes many seconds. */
+const BEGIN_MS_MAX = 60_000;
 
 /** The application's functions that shards call; they run on the main thread. null: there is none. */
 export interface ShardFunctions {
@@ -44,6 +46,8 @@ interface Life {
   readonly link: ShardLink;
   readonly control: ControlClient;
   readonly thread: ShardThread;
+  readonly launchedMs: number;
+  begun: boolean;
 }
 
 export class ShardKeeper {
@@ -71,9 +75,10 @@ export class ShardKeeper {
     this.#watchdog = new Watchdog({
       isBusy: () => this.#life.link.inFlight > 0,
       wasHeard: () => {
-        const { heard } = this.#life.link;
-        this.#life.link.heard = false;
-        return heard;
+        const { link, begun, launchedMs } = this.#life;
+        const { heard } = link;
+        link.heard = false;
+        return heard || (!begun && performance.now() - launchedMs < BEGIN_MS_MAX);
       },
       ask: () => this.#ping(),
       end: () => this.#endStuck(),
@@ -138,11 +143,17 @@ export class ShardKeeper {
     thread.onError = (error) => {
       link.deathCause ??= error;
     };
-    thread.begun.catch((error: unknown) => {
-      link.deathCause ??= error;
-      link.close();
-    });
-    return { link, control: client, thread };
+    const life: Life = { link, control: client, thread, launchedMs: performance.now(), begun: false };
+    thread.begun.then(
+      () => {
+        life.begun = true;
+      },
+      (error: unknown) => {
+        link.deathCause ??= error;
+        link.close();
+      },
+    );
+    return life;
   }
 
   #onLost(link: ShardLink): void {
