@@ -1,7 +1,8 @@
 /** What a run sends and counts, by `load()` against servers on loopback. */
 
 import { once } from 'node:events';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import https from 'node:https';
 import net from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
@@ -179,6 +180,26 @@ describe.concurrent('what is sent', () => {
     expect(new Set(server.seen.map(({ remoteAddress }) => remoteAddress))).toEqual(new Set(localAddresses));
   });
 
+  test('HTTPS, verified by default', async () => {
+    const file = (name: string) => new URL(`../tls/certificates/${name}.pem`, import.meta.url);
+    const good = readFileSync(file('good'));
+    const server = https.createServer({ key: good, cert: good }, (_request, response) => response.end('safe'));
+    await once(server.listen(0, '127.0.0.1'), 'listening');
+    endings.push(
+      () => server.close(),
+      () => server.closeAllConnections(),
+    );
+    const url = `https://127.0.0.1:${(server.address() as net.AddressInfo).port}/`;
+    const result = await load({ url, tls: { ca: readFileSync(file('root')) }, requests: 20, connections: 2 });
+    checkSums(result);
+    expect(result.requests.completed).toBe(20);
+    expect(result.latency.phases.tls).toMatchObject({ count: 2 });
+    expect(result.latency.phases.tls.minUs).toBeGreaterThan(0);
+    const insecure = await load({ url, tls: { rejectUnauthorized: false }, requests: 2, connections: 1 });
+    expect(insecure.requests.completed).toBe(2);
+    await expect(load({ url, requests: 2 })).rejects.toMatchObject({ name: 'LoadError', kind: 'target' });
+  });
+
   test('--resolve, --connect-to and unix sockets', async () => {
     const server = await startServer(answerAtOnce);
     const { port } = new URL(server.url);
@@ -255,6 +276,7 @@ test('the result is plain JSON of the documented shape', async () => {
   expect(Object.keys(result)).toEqual([
     'schema',
     'version',
+    'environment',
     'targets',
     'options',
     'startedAt',
