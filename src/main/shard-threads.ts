@@ -122,6 +122,12 @@ export class ShardThreads {
   }
 }
 
-function portsOf({ dataPort, controlPort, guardPort, lookupPort, identityPort }: ShardTask<MessagePort>): MessagePort[] {
+function portsOf({
+  dataPort,
+  controlPort,
+  guardPort,
+  lookupPort,
+  identityPort,
+}: ShardTask<MessagePort>): MessagePort[] {
   return [dataPort, controlPort, guardPort, lookupPort, identityPort].filter((port) => port !== null);
 }

@@ -179,7 +179,7 @@ test('aborted while its body is looked at, and one whose body fails', async () =
 test('a body that is not what its header says, or no bytes at all, is refused as any argument', async () => {
   const input = (body: unknown): never =>
     ({ url: 'http://127.0.0.1:9/', method: 'POST', headers: new Headers({ 'content-length': '5' }), body }) as never;
-  const of = (piece: unknown): ReadableStream => new ReadableStream({ start: (to) => (to.enqueue(piece), to.close()) });
+  const of = (piece: unknown): ReadableStream => ReadableStream.from([piece]);
   checkRefusal(await rejection(pool.fetch(input(of('abc')))), 'headers', /3 bytes/);
   checkRefusal(await rejection(pool.fetch(input(of(5)))), 'body', /pieces/);
 });

@@ -15,7 +15,12 @@ export function totalTimeout({ origin, timeouts, phase }: Transfer): TransferErr
   );
 }
 
-const CONNECTING = { dns: 'Resolving', connect: 'Connecting to', proxy: 'Being let through to', tls: 'The TLS handshake with' };
+const CONNECTING = {
+  dns: 'Resolving',
+  connect: 'Connecting to',
+  proxy: 'Being let through to',
+  tls: 'The TLS handshake with',
+};
 
 /** The clock of the state that the transfer is in. */
 export function phaseTimeout({ origin, route, timeouts, phase, state, dial }: Transfer): TransferError {

@@ -30,7 +30,14 @@ test('RFC 7616 §3.9.2: userhash, UTF-8', () => {
     'Digest realm="api@example.org", qop="auth", algorithm=SHA-512-256, nonce="5TsQWLVdgBdmrQ0XsxbDODV+57QdFR34I9HAbC/RVvkK", opaque="HRPCssKJSGjCrkzDg8OhwpzCiGPChXYjwrI2QmXDnsOS", charset=UTF-8, userhash=true',
   );
   const user = { username: 'J\u00e4s\u00f8n Doe', password: 'Secret, or not?' };
-  const field = digestAuthorization(challenge, user, 'GET', '/doe.json', 1, 'NTg6RKcb9boFIAS3KrFK9BGeh+iDa/sm6jUMp2wds69v');
+  const field = digestAuthorization(
+    challenge,
+    user,
+    'GET',
+    '/doe.json',
+    1,
+    'NTg6RKcb9boFIAS3KrFK9BGeh+iDa/sm6jUMp2wds69v',
+  );
   // The RFC's own figures are wrong; these are those of its erratum 4897.
   expect(field).toContain('username="793263caabb707a56211940d90411ea4a575adeccb7e360aeb624ed06ece9b0b"');
   expect(field).toContain('response="3798d4131c277846293534c3edc11bd8a5e4cdcbff78b05db9d95eeb1cec68a5"');
