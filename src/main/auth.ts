@@ -8,6 +8,7 @@ import { invalidArgument } from '../protocol/errors.ts';
 import type { HeaderPair } from '../protocol/http1/header-pairs.ts';
 import { checkRecord, describe } from '../protocol/options.ts';
 
+/** A user name and a password, for basic (RFC 7617) or digest (RFC 7616) authentication. */
 export interface PasswordAuth {
   username: string;
   password: string;
@@ -18,11 +19,13 @@ export interface PasswordAuth {
   scheme?: 'basic' | 'digest' | 'auto' | undefined;
 }
 
+/** A token that is sent as `Authorization: Bearer` (RFC 6750). */
 export interface BearerAuth {
   /** A token as RFC 6750 §2.1 has it. */
   bearer: string;
 }
 
+/** Who asks: a person with a password, or the holder of a token. */
 export type AuthOptions = PasswordAuth | BearerAuth;
 
 /** Who somebody is, for `Authorization`. */

@@ -9,6 +9,7 @@ import type { Environment } from '../protocol/proxy-env.ts';
 import { type ProxyGiven, type ProxyRules, resolveProxy } from '../protocol/proxy-options.ts';
 import { GuardFunctions } from './guard-server.ts';
 
+/** How connections are made, of a pool or of one request. */
 export interface ConnectingOptions {
   /**
    * Through which proxy (CURLOPT_PROXY): a URL, `ProxyOptions`, `'env'` for curl's variables as they were when the pool was made; null

@@ -10,8 +10,10 @@ import type { FetchResponse } from './response.ts';
 
 type Fetch = (input: string | URL, init?: FetchInit | null) => Promise<FetchResponse>;
 
+/** What `openDuplex` is told: a `FetchInit` with `upgrade`, without a body, which is the stream's. */
 export type DuplexInit = Omit<FetchInit, 'body' | 'duplex'> & { upgrade: NonNullable<FetchInit['upgrade']> };
 
+/** What `openDuplex` answers: the response, and the stream, where the server has agreed. */
 export interface OpenedDuplex {
   readonly response: FetchResponse;
   /** null: the server did not agree, and `response` says why. */
@@ -28,7 +30,7 @@ export async function openDuplex(fetch: Fetch, input: string | URL, init: Duplex
 }
 
 /** What the stream's writer gives, as the body's source that the upload asks. It has a piece at a time. */
-class Outgoing implements AsyncIterableIterator<Uint8Array> {
+export class Outgoing implements AsyncIterableIterator<Uint8Array> {
   #piece: Uint8Array | null = null;
   /** Of the piece: called when it was taken and the next is asked for. */
   #onTaken: ((error?: Error) => void) | null = null;

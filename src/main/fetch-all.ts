@@ -13,6 +13,7 @@ import type { FetchResponse } from './response.ts';
 /** What `fetch` takes first, or both that it takes. */
 export type FetchAllInput = string | URL | RequestLike | readonly [input: string | URL | RequestLike, init?: FetchInit];
 
+/** How `pool.fetchAll` goes through its inputs. */
 export interface FetchAllOptions {
   /** Requests under way, and results that were not taken yet, together at most. Default 64. */
   concurrency?: number | undefined;

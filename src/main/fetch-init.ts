@@ -16,8 +16,10 @@ import type { RedirectMode, RedirectOptions } from './redirect-options.ts';
 import type { ReferrerPolicyName } from './referrer.ts';
 import type { RetryOptions } from './retry-options.ts';
 
+/** Header fields as `fetch` takes them: a record, pairs, or a Headers object of any class. A member of a record that is null or undefined is not sent. */
 export type FetchHeaders = HeadersGiven;
 
+/** What `pool.fetch(input, init)` may be told: the members of WHATWG fetch, and those of this package. Unknown ones are refused. */
 export interface FetchInit extends BodyOptions, BrowserMembers, ConnectingOptions, ExchangeOptions {
   /** Default `GET`; normalised as Fetch §4.1 says. CONNECT, TRACE and TRACK are refused. */
   method?: string | undefined;

@@ -29,6 +29,7 @@ import type { RetryOptions } from './retry-options.ts';
 /** Where a request's connections live; see placement.ts. A function answers the key that is hashed instead of the origin; `connections.perOrigin` then holds for each key of an origin. */
 export type PlacementOption = 'origin' | 'spread' | ((url: URL) => string);
 
+/** How many connections a pool opens and how long it keeps them. */
 export interface ConnectionOptions {
   /** Most open connections per origin, of the whole pool (CURLMOPT_MAX_HOST_CONNECTIONS); with a function as `placement`, for each key of an origin. Default 256. */
   perOrigin?: number;
@@ -44,6 +45,7 @@ export interface ConnectionOptions {
   queueLength?: number;
 }
 
+/** What `new Pool(options)` may be told. All are optional; unknown ones are refused. One table with all defaults: docs/pool-options.md. */
 export interface PoolOptions extends ConnectingOptions {
   /** Worker threads. Default: cores - 1, at least 1. 0: run in this thread. */
   shards?: number;

@@ -7,6 +7,7 @@ import { checkInteger, checkRecord, describe } from '../protocol/options.ts';
 /** `'follow'`: the response is that of the last URL. `'error'`: a redirect rejects with BAD_REDIRECT. `'manual'`: the 3xx response itself, readable. */
 export type RedirectMode = 'follow' | 'error' | 'manual';
 
+/** What is done with redirects; of a pool or of one request. */
 export interface RedirectOptions {
   /** Default `'follow'` (Fetch §2.2.5). */
   mode?: RedirectMode | undefined;

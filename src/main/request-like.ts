@@ -8,6 +8,7 @@ import { checkRecord } from '../protocol/options.ts';
 import type { FetchBody } from './fetch-body.ts';
 import { INIT_NAMES } from './fetch-init.ts';
 
+/** A Request of any class, known by its shape: of the runtime, of any undici, or of your own. */
 export interface RequestLike {
   readonly url: string;
   readonly method: string;

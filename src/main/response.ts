@@ -26,6 +26,7 @@ export interface ResponseTimings {
   readonly end: number;
 }
 
+/** Over what a response came. */
 export interface ResponseConnection {
   /** Whether the connection had served others before. */
   readonly reused: boolean;

@@ -5,6 +5,7 @@ import { normalizeMethod } from '../protocol/http1/request-head.ts';
 import { isToken } from '../protocol/http1/tokens.ts';
 import { checkInteger, checkNumber, checkRecord, describe, TIMEOUT_MS_MAX } from '../protocol/options.ts';
 
+/** When a failed request is made again; of a pool or of one request. */
 export interface RetryOptions {
   /** How often it is tried in all, the first time included. Default 3; 1 where `shardLost` is all that is said. */
   attempts?: number | undefined;

@@ -38,6 +38,7 @@ export const TRANSFER_CODES = Object.freeze({
   INTERNAL: 'us',
 } as const satisfies Record<string, Blame>);
 
+/** A code that a transfer can fail with: a key of `TRANSFER_CODES`. */
 export type TransferCode = keyof typeof TRANSFER_CODES;
 
 /** Where in its life a transfer was when it failed. */
@@ -76,9 +77,13 @@ const BRAND: unique symbol = Symbol.for('shardfetch.TransferError') as never;
  */
 export class TransferError extends Error {
   override readonly name = 'TransferError';
+  /** Which failure: stays the same from version to version. */
   readonly code: TransferCode;
+  /** Where the transfer was; undefined: it had not begun, or nobody knows. */
   readonly phase: TransferPhase | undefined;
+  /** The name of the option that would change the outcome, e.g. `limits.headBytes`; undefined: there is none. */
   readonly limit: string | undefined;
+  /** The system's error name, e.g. `ECONNREFUSED`; undefined: the system had no part in it. */
   readonly errno: string | undefined;
   /** Of PROXY_FAILED: what the proxy answered, an HTTP status or the reply code of SOCKS (RFC 1928 §6). */
   readonly status: number | undefined;
@@ -104,6 +109,7 @@ export class TransferError extends Error {
     return TRANSFER_CODES[this.code];
   }
 
+  /** Whether it is one, of this or another copy of the package. */
   static is(value: unknown): value is TransferError {
     return typeof value === 'object' && value !== null && (value as { [BRAND]?: unknown })[BRAND] === true;
   }
@@ -124,6 +130,7 @@ export const MULTI_CODES = Object.freeze({
   UNRECOVERABLE_POLL: 'The kernel refused to wait for the sockets.',
 });
 
+/** A code of `MultiError`: libcurl's CURLMcode without its prefix. */
 export type MultiCode = keyof typeof MULTI_CODES;
 
 /** A mistake of the caller of `Multi`, thrown before anything has changed. */

@@ -3,6 +3,7 @@
 import { invalidArgument } from './errors.ts';
 import { checkInteger, checkNumber, checkRecord, TIMEOUT_MS_MAX } from './options.ts';
 
+/** How fast a transfer may and must be. Speeds are bytes per second. */
 export interface PaceOptions {
   /** Most bytes a second that are read from the socket, head included (CURLOPT_MAX_RECV_SPEED_LARGE). Default 0: no limit. */
   maxReceiveBytesPerSecond?: number;

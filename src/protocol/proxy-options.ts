@@ -12,6 +12,7 @@ import type { Origin } from './origin.ts';
 import { type Environment, environmentProxies } from './proxy-env.ts';
 import { resolveTlsOptions, type TlsOptions, type TlsPlan } from './tls-options.ts';
 
+/** A proxy, and what is said to it alone. */
 export interface ProxyOptions {
   /**
    * `http://`, `https://` (TLS to the proxy), `socks5://` or `socks5h://` (both leave names to the proxy), with or without `user:password@`;

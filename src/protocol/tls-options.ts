@@ -12,6 +12,7 @@ import { createSecureContext, DEFAULT_CIPHERS, type PeerCertificate, type Secure
 import { invalidArgument } from './errors.ts';
 import { checkRecord, describe } from './options.ts';
 
+/** A version of TLS, as in `tls.connect`. */
 export type TlsVersion = 'TLSv1' | 'TLSv1.1' | 'TLSv1.2' | 'TLSv1.3';
 
 /** PEM text, or its bytes. */

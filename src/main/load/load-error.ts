@@ -8,6 +8,7 @@
  */
 export type LoadErrorKind = 'arguments' | 'target' | 'limits' | 'generator';
 
+/** Why a run could not begin or go on. Requests that fail are no such error: the result counts them. */
 export class LoadError extends Error {
   override readonly name = 'LoadError';
   readonly kind: LoadErrorKind;

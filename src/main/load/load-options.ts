@@ -5,46 +5,24 @@
 
 import { availableParallelism } from 'node:os';
 import { invalidArgument } from '../../protocol/errors.ts';
-import { type HeaderPair, type HeadersGiven, headerPairs } from '../../protocol/http1/header-pairs.ts';
-import { composeRequestHead, NO_BODY, normalizeMethod } from '../../protocol/http1/request-head.ts';
-import {
-  type LoadModel,
-  type LoadPlan,
-  type LoadSegment,
-  type LoadTarget,
-  profileEndMs,
-} from '../../protocol/load/plan.ts';
+import type { HeadersGiven } from '../../protocol/http1/header-pairs.ts';
+import { type LoadModel, type LoadPlan, type LoadSegment, profileEndMs } from '../../protocol/load/plan.ts';
 import type { LoadProgress, LoadRunOptions } from '../../protocol/load/result.ts';
+import type { LoadTable } from '../../protocol/load/template.ts';
 import { parseThreshold, type Threshold } from '../../protocol/load/threshold.ts';
-import { checkInteger, checkNumber, checkRecord, describe } from '../../protocol/options.ts';
-import { originOf, targetOf } from '../../protocol/origin.ts';
+import { checkInteger, checkNumber, checkRecord } from '../../protocol/options.ts';
 import { type RouteOptions, resolveRouteOptions } from '../../protocol/route-options.ts';
 import { checkStaticAddresses, type StaticAddressesGiven } from '../../protocol/static-addresses.ts';
 import type { TlsOptions } from '../../protocol/tls-options.ts';
+import { type LoadTables, readTables } from './tables.ts';
+import { checkTargets, type LoadAuth, type LoadBody, type LoadTargetOptions } from './targets.ts';
 
-export interface LoadTargetOptions {
-  /** Absolute `http:` or `https:` URL. A user name and password in it are sent as basic authentication. */
-  url: string | URL;
-  /** Default: `method` of the run. */
-  method?: string;
-  /** Behind those of the run. */
-  headers?: HeadersGiven;
-  /** Default: `body` of the run. */
-  body?: string | Uint8Array;
-  /** How often it is sent, against the others. Default 1. */
-  weight?: number;
-  /** Under which name it is counted. Default: method and path. */
-  tag?: string;
-}
-
+/** One kind of request of a run that sends several. */
 export interface LoadStage {
   durationMs: number;
   /** Reached at the end of the stage, in a straight line from what was before. */
   to: number;
 }
-
-/** Either a person's or a token's. */
-export type LoadAuth = { username: string; password: string } | { bearer: string };
 
 export interface LoadOptions {
   /** What is asked for; or `targets`. */
@@ -53,8 +31,19 @@ export interface LoadOptions {
   /** Default GET, with a body POST. */
   method?: string;
   headers?: HeadersGiven;
-  body?: string | Uint8Array;
+  /** Text, bytes, or a file, which is not held in memory where it is large. */
+  body?: LoadBody;
   auth?: LoadAuth;
+  /** `false`: `{{` in URLs, headers and bodies is sent as it is. Default true: see `template.ts`. */
+  templates?: boolean;
+  /** Tables for templates (`{{users.name}}`) and scenarios. A text is a CSV file. */
+  data?: LoadTables;
+  /** Each connection keeps the cookies that it is given, and sends them back. Default false. */
+  cookies?: boolean;
+  /** `true`: up to 10 in a row. Each is a request of its own in the result. Default false. */
+  followRedirects?: boolean | number;
+  /** Asks for compressed bodies, as browsers do; they are counted as they come and not decoded. Default false. */
+  compressed?: boolean;
 
   /**
    * Requests per second, whatever the server does: open loop, latency counted from when each was due. Default: none, which is closed
@@ -115,6 +104,7 @@ export interface ResolvedLoad {
   readonly secondHistograms: boolean;
 }
 
+/** What `load()` takes for options that are left out. */
 export const LOAD_DEFAULTS = Object.freeze({
   connections: 10,
   connectionsOpenLoop: 1_000,
@@ -133,9 +123,8 @@ const SHARDS_MAX = 256;
 const LATE_MIN = 1_000;
 /** 80 MB of moments. */
 const LATE_LIMIT = 10_000_000;
-const WEIGHT_MAX = 10_000;
-/** Each has histograms of its own in every shard, 100 KiB. */
-const TAGS_MAX = 200;
+const REDIRECTS_DEFAULT = 10;
+const REDIRECTS_MAX = 100;
 const MS_PER_SECOND = 1_000;
 
 const OPTION_NAMES: readonly (keyof LoadOptions)[] = [
@@ -145,6 +134,11 @@ const OPTION_NAMES: readonly (keyof LoadOptions)[] = [
   'headers',
   'body',
   'auth',
+  'templates',
+  'data',
+  'cookies',
+  'followRedirects',
+  'compressed',
   'rate',
   'rateStages',
   'connections',
@@ -175,13 +169,15 @@ const OPTION_NAMES: readonly (keyof LoadOptions)[] = [
 export function resolveLoadOptions(options: unknown): ResolvedLoad {
   const given = checkRecord('options', options, OPTION_NAMES) as LoadOptions;
   checkPipelining(given.pipelining);
-  const targets = checkTargets(given);
+  const tables = readTables(given.data);
+  const targets = checkTargets(given, tables);
   const route = checkRoute(given);
   const model: LoadModel = given.rate !== undefined || given.rateStages !== undefined ? 'open' : 'closed';
   refuseOfOther(given, model);
 
-  const requestsMax = given.requests === undefined ? 0 : checkInteger('requests', given.requests, 1, 2 ** 40);
+  const asked = given.requests === undefined ? 0 : checkInteger('requests', given.requests, 1, 2 ** 40);
   const warmupMs = checkMs('warmupMs', given.warmupMs ?? 0, 0);
+  const requestsMax = boundByRows(asked, tables, warmupMs);
   const durationMs = checkMs(
     'durationMs',
     given.durationMs ?? (requestsMax > 0 ? ENDLESS_MS : LOAD_DEFAULTS.durationMs),
@@ -200,6 +196,9 @@ export function resolveLoadOptions(options: unknown): ResolvedLoad {
   const late = Math.min(Math.max(Math.ceil((peak * timeoutMs) / MS_PER_SECOND), LATE_MIN), LATE_LIMIT);
   const plan: LoadPlan = {
     targets,
+    tables,
+    cookies: given.cookies === true,
+    redirectsMax: redirectsOf(given.followRedirects),
     route,
     localAddresses: given.localAddresses ?? [],
     resolve: resolveOf(given.resolve),
@@ -238,109 +237,7 @@ export function resolveLoadOptions(options: unknown): ResolvedLoad {
   };
 }
 
-// ── What is sent ───────────────────────────────────────────────────────────────────────────────────────────────────────
-
-function checkTargets(given: LoadOptions): LoadTarget[] {
-  const { url, targets } = given;
-  if ((url === undefined) === (targets === undefined)) {
-    throw invalidArgument('url', 'Say what to ask for: url, or targets where there are several; one of the two.');
-  }
-  const list = url === undefined ? targets : [{ url }];
-  if (!Array.isArray(list) || list.length === 0) {
-    throw invalidArgument('targets', `targets must be a list of at least one, not ${describe(list)}.`);
-  }
-  const checked = list.map((target: LoadTargetOptions, index) =>
-    checkTarget(given, target, url === undefined ? `targets[${index}].` : ''),
-  );
-  if (new Set(checked.map(({ tag }) => tag)).size > TAGS_MAX) {
-    throw invalidArgument(
-      'targets',
-      `There are more than ${TAGS_MAX} different tags; give targets that are counted together the same tag.`,
-    );
-  }
-  return checked;
-}
-
-function checkTarget(given: LoadOptions, target: LoadTargetOptions, prefix: string): LoadTarget {
-  const {
-    url: text,
-    method,
-    headers,
-    body,
-    weight,
-    tag,
-  } = checkRecord(prefix === '' ? 'options' : prefix.slice(0, -1), target, [
-    'url',
-    'method',
-    'headers',
-    'body',
-    'weight',
-    'tag',
-  ]) as unknown as LoadTargetOptions;
-  const url = parseUrl(`${prefix}url`, text);
-  const bytes = bodyOf(`${prefix}body`, body ?? given.body);
-  const pairs: HeaderPair[] = [...headerPairs(given.headers), ...headerPairs(headers)];
-  const authorization = authorizationOf(given.auth, url);
-  if (authorization !== null && !pairs.some(([name]) => name.toLowerCase() === 'authorization')) {
-    pairs.push(['authorization', authorization]);
-  }
-  url.username = '';
-  url.password = '';
-  const verb = normalizeMethod(method ?? given.method ?? (bytes === null ? 'GET' : 'POST'));
-  if (bytes !== null && (verb === 'GET' || verb === 'HEAD')) {
-    throw invalidArgument(`${prefix}body`, `A ${verb} request cannot have a body (Fetch §5.4); use another method.`);
-  }
-  // What cannot be said to a server is found now, not in every shard.
-  const { hostField: host } = originOf(url);
-  composeRequestHead({
-    method: verb,
-    target: targetOf(url),
-    host,
-    headers: pairs,
-    bodyBytes: bytes?.length ?? NO_BODY,
-  });
-  return {
-    url: url.href,
-    method: verb,
-    headers: pairs,
-    body: bytes,
-    weight: checkInteger(`${prefix}weight`, weight ?? 1, 1, WEIGHT_MAX),
-    tag: tag ?? `${verb} ${url.pathname}`,
-  };
-}
-
-function parseUrl(option: string, given: unknown): URL {
-  if (given instanceof URL) return new URL(given);
-  if (typeof given === 'string' && URL.canParse(given)) return new URL(given);
-  throw invalidArgument(
-    option,
-    `${option} must be an absolute URL such as http://127.0.0.1:8080/, not ${describe(given)}.`,
-  );
-}
-
-function bodyOf(option: string, body: unknown): Uint8Array | null {
-  if (body === undefined) return null;
-  if (typeof body === 'string') return Buffer.from(body, 'utf8');
-  if (body instanceof Uint8Array) return body;
-  throw invalidArgument(option, `${option} must be a string or a Uint8Array, not ${describe(body)}.`);
-}
-
-function authorizationOf(auth: LoadAuth | undefined, url: URL): string | null {
-  if (auth !== undefined) {
-    const { bearer, username, password } = checkRecord('auth', auth, ['bearer', 'username', 'password']) as Record<
-      string,
-      string
-    >;
-    if (bearer !== undefined) return `Bearer ${bearer}`;
-    return basic(`${username ?? ''}:${password ?? ''}`);
-  }
-  if (url.username === '' && url.password === '') return null;
-  return basic(`${decodeURIComponent(url.username)}:${decodeURIComponent(url.password)}`);
-}
-
-function basic(credentials: string): string {
-  return `Basic ${Buffer.from(credentials, 'utf8').toString('base64')}`;
-}
+// ── Where to ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 function checkRoute({ tls, connectTo, unixPath, family, localAddresses }: LoadOptions): LoadPlan['route'] {
   const route: RouteOptions = {
@@ -365,7 +262,26 @@ function resolveOf(resolve: StaticAddressesGiven | undefined): LoadPlan['resolve
   return Object.fromEntries(Object.entries(resolve).map(([key, addresses]) => [key, [addresses].flat()]));
 }
 
+function redirectsOf(follow: unknown): number {
+  if (follow === undefined || follow === false) return 0;
+  return follow === true ? REDIRECTS_DEFAULT : checkInteger('followRedirects', follow, 0, REDIRECTS_MAX);
+}
+
 // ── How much is sent ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+/** A table whose rows are used once ends the run with them. */
+function boundByRows(requestsMax: number, tables: readonly LoadTable[], warmupMs: number): number {
+  const once = tables.filter(({ order }) => order === 'once');
+  if (once.length === 0) return requestsMax;
+  if (warmupMs > 0) {
+    throw invalidArgument(
+      'warmupMs',
+      `The rows of ${once[0]?.name} are used once each; a warm-up would use up some of them and count for nothing.`,
+    );
+  }
+  const rows = Math.min(...once.map(({ rowCount }) => rowCount));
+  return requestsMax === 0 ? rows : Math.min(requestsMax, rows);
+}
 
 function checkPipelining(pipelining: number | undefined): void {
   if (pipelining === undefined || pipelining === 1) return;

@@ -30,6 +30,7 @@ export interface HistogramPart {
   readonly counts: Uint32Array;
 }
 
+/** Counts of latencies in microseconds, kept to 3 significant digits, as HdrHistogram keeps them. */
 export class Histogram {
   /** By place. A count of 2^32 would take a day at 50,000 a second: `merge` adds into doubles, so only one interval must stay below. */
   readonly #counts: Float64Array | Uint32Array;

@@ -10,8 +10,10 @@
 
 import type { LoadModel } from './plan.ts';
 
+/** `schema` of results. Within one number members are added, never removed or changed. */
 export const LOAD_SCHEMA = 'shardfetch-load/1';
 
+/** A distribution of latencies, in microseconds. */
 export interface LoadDistribution {
   readonly count: number;
   readonly minUs: number;
@@ -24,12 +26,15 @@ export interface LoadDistribution {
   readonly histogram: string;
 }
 
+/** The percentiles that every distribution of a result has. */
 export const LOAD_PERCENTILES = [10, 25, 50, 75, 90, 95, 99, 99.9, 99.99, 99.999] as const;
 
 /** The parts of a request, in the order in which they come. */
 export const LOAD_PHASES = ['queue', 'dns', 'connect', 'tls', 'firstByte', 'body'] as const;
+/** A part of the latency of a request: one of `LOAD_PHASES`. */
 export type LoadPhase = (typeof LOAD_PHASES)[number];
 
+/** What became of the requests of a run. */
 export interface LoadRequests {
   /** Sent, or begun to connect for. = completed + failed + unfinished. */
   readonly started: number;
@@ -88,6 +93,7 @@ export interface LoadTagResult {
   readonly latency: LoadDistribution;
 }
 
+/** What became of the connections of a run. */
 export interface LoadConnections {
   readonly opened: number;
   /** Requests on a connection that had served others. */
@@ -104,6 +110,7 @@ export interface LoadConnections {
   readonly perLocalAddress: Readonly<Record<string, number>>;
 }
 
+/** How one thread of the generator fared. */
 export interface LoadShardHealth {
   /** CPU seconds over wall seconds of its thread; -1: this system does not tell. */
   readonly cpu: number;
@@ -117,6 +124,7 @@ export interface LoadShardHealth {
   readonly gcMaxMs: number;
 }
 
+/** How the generator itself fared: whether it was what limited the run. */
 export interface LoadGenerator {
   readonly shards: readonly LoadShardHealth[];
   /** CPU of the whole process, microseconds, over the measured time. */
@@ -128,6 +136,7 @@ export interface LoadGenerator {
   readonly bottleneck: string | null;
 }
 
+/** A threshold, and whether it was kept. */
 export interface LoadThresholdResult {
   /** As it was given: `p99>250ms`. */
   readonly text: string;
@@ -174,6 +183,7 @@ export interface LoadRunOptions {
   readonly stages: readonly { readonly durationMs: number; readonly from: number; readonly to: number }[];
 }
 
+/** What a run measured; the JSON of `shardfetch load --json`. Latencies are microseconds, times milliseconds. */
 export interface LoadResult {
   readonly schema: typeof LOAD_SCHEMA;
   /** Of this package. */

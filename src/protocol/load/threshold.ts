@@ -24,6 +24,7 @@ import {
 type Operator = '>' | '>=' | '<' | '<=' | '==';
 type Metric = 'latency' | 'rate' | 'errors' | 'failed' | 'late' | 'notStarted' | 'status';
 
+/** A sentence such as `p99>250ms`, read: a run fails when it is true. */
 export interface Threshold {
   readonly text: string;
   readonly metric: Metric;

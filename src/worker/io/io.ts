@@ -89,9 +89,12 @@ export interface Resolver {
   close(): void;
 }
 
-/** What epoll says of a socket; the engine's own bits (libcurl's CURL_CSELECT_*). */
+// What epoll says of a socket; the engine's own bits.
+/** Of `multi.action`: the socket is readable (CURL_CSELECT_IN). */
 export const EVENT_IN = 1;
+/** Of `multi.action`: the socket is writable (CURL_CSELECT_OUT). */
 export const EVENT_OUT = 2;
+/** Of `multi.action`: the socket has an error (CURL_CSELECT_ERR). */
 export const EVENT_ERR = 4;
 
 /** Readiness: what `EpollDriver` needs of the kernel. No part of `Io`, because the engine itself never waits. */

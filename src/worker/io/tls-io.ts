@@ -59,6 +59,7 @@ export interface TlsIo {
   forgetContexts(): void;
 }
 
+/** How a connection is secured. */
 export interface TlsInfo {
   /** `TLSv1.3`. */
   readonly protocol: string;

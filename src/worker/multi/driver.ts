@@ -20,6 +20,7 @@ export type Driven = Pick<
  */
 export const TURN_EVENTS_MAX = 64;
 
+/** What turns the wheel of a multi: an event loop. */
 export interface Driver {
   /** Called after each crank: the place to read messages and to send what was collected. */
   onTurn: (() => void) | null;

@@ -25,6 +25,7 @@ const POLLS_MAX = 8;
  */
 const POLLS_OVERDUE_MAX = 64;
 
+/** Drives a multi with an epoll of its own, which Node's event loop watches as one descriptor: the fewest system calls with many sockets. Shards use it. */
 export class EpollDriver implements Driver {
   readonly #multi: Driven;
   readonly #poller: Poller;

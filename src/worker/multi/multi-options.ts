@@ -29,6 +29,7 @@ export interface ClearOptions {
   dns?: boolean;
 }
 
+/** What `new Multi(options)` may be told (libcurl: CURLMOPT_*). Counts of 0 mean no limit. */
 export interface MultiOptions {
   /** How sockets are reached. Default: the native addon. */
   io?: Io;

@@ -55,6 +55,7 @@ export interface Message {
   readonly error: TransferError | null;
 }
 
+/** Counts of a multi since it was made, and what it holds now. */
 export interface MultiStats {
   /** Transfers ever added. */
   readonly added: number;
@@ -80,6 +81,7 @@ export interface MultiStats {
   readonly bytesOut: number;
 }
 
+/** The multi handle (libcurl: CURLM): any number of transfers, driven by an event loop that is not its own. It opens no thread and sets no timer. */
 export class Multi {
   /** @internal */ readonly io: Io;
   /** @internal Where requests are put together: a Buffer over `io.writeBuffer`. */ readonly staging: Buffer;

@@ -10,6 +10,7 @@ import type { Completions } from './completions.ts';
 import type { Transfer } from './transfer.ts';
 
 export const NOTIFICATIONS = Object.freeze(['INFO_READ', 'EASY_DONE'] as const);
+/** What `notifyEnable` takes (libcurl: CURLMNOTIFY_*). */
 export type Notification = (typeof NOTIFICATIONS)[number];
 
 /** `transfer` is null for INFO_READ. Everything is allowed inside but driving and closing (rule 47). */

@@ -12,6 +12,7 @@ import { abortedBy } from './aborted-by.ts';
 /** What a socket is for; libcurl's CURLSOCKTYPE_IPCXN. There are no others yet. */
 export type SocketPurpose = 'connect';
 
+/** Where a socket is about to connect to (libcurl: struct curl_sockaddr). */
 export interface SocketAddress {
   /** 4: IPv4, 6: IPv6, 1: unix. */
   readonly family: AddressFamily;

@@ -10,9 +10,13 @@ import type { Transfer } from './transfer.ts';
 
 /** What to wait for on a socket (libcurl: CURL_POLL_*). `remove`: nothing, and forget it. */
 export const WATCH_NONE = 0;
+/** Of the socket callback: watch for reading (CURL_POLL_IN). */
 export const WATCH_IN = 1;
+/** Of the socket callback: watch for writing (CURL_POLL_OUT). */
 export const WATCH_OUT = 2;
+/** Of the socket callback: watch for both (CURL_POLL_INOUT). */
 export const WATCH_INOUT = 3;
+/** Of the socket callback: watch no longer (CURL_POLL_REMOVE). */
 export const WATCH_REMOVE = 4;
 
 /** Who is behind a socket: a dial, a connection, the resolver. */

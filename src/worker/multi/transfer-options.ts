@@ -49,6 +49,7 @@ export type DataCallback = (transfer: Transfer, bytes: Uint8Array, start: number
 /** The response is complete. `trailers` is the trailer section as latin-1 text, or ''. */
 export type EndCallback = (transfer: Transfer, trailers: string) => void;
 
+/** What `new Transfer(options)` may be told (libcurl: CURLOPT_*). Unknown ones are refused. */
 export interface TransferOptions extends RouteOptions, PaceOptions, ExchangeOptions {
   /** Absolute `http:` URL. */
   url: string | URL;

@@ -40,6 +40,7 @@ import {
 } from './transfer-options.ts';
 import type { UploadSource } from './upload.ts';
 
+/** Where in its life a transfer is. `new`: not added; `done`: completed, with an error or without. */
 export type TransferState = 'new' | 'runnable' | 'queued' | 'dialing' | 'sending' | 'waiting' | 'body' | 'done';
 
 /** What `pause` holds. */
@@ -63,6 +64,7 @@ export interface TransferTimings {
   end: number;
 }
 
+/** What is known of a transfer (libcurl: curl_easy_getinfo). */
 export interface TransferInfo {
   readonly state: TransferState;
   /** 0 before the head. */
@@ -86,6 +88,7 @@ export interface TransferInfo {
 const NEVER = Number.POSITIVE_INFINITY;
 const US_PER_MS = 1000;
 
+/** One request and what becomes of it (libcurl: an easy handle). It does nothing until it is added to a multi. May be added again when it was removed. */
 export class Transfer {
   // Changed by `become` alone.
   origin: Origin;

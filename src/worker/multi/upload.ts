@@ -8,6 +8,7 @@ import { invalidArgument, TransferError } from '../../protocol/errors.ts';
 import { describe } from '../../protocol/options.ts';
 import { PAUSE } from './transfer-options.ts';
 
+/** A request body that is asked for piece by piece (libcurl: CURLOPT_READFUNCTION). */
 export interface UploadSource {
   /** Bytes announced in Content-Length; -1: unknown, sent in chunked coding. */
   readonly length: number;

@@ -13,6 +13,7 @@ import { LoopTimer } from './loop-timer.ts';
 import type { SocketCallback, TimerCallback } from './multi-options.ts';
 import { WATCH_REMOVE } from './socket-table.ts';
 
+/** Drives a multi on Node's own event loop, with one `uv_poll` per socket. */
 export class UvDriver implements Driver {
   readonly #multi: Driven;
   readonly #watches: LoopWatches;
