@@ -71,7 +71,7 @@ export class Exchange implements BodyOrigin, UploadTarget {
   /** COMPLETE: head and body at once. */
   complete(frame: HeadFrame): void {
     const response = this.#makeResponse(frame, null);
-    this.#over('completed');
+    this.over('completed');
     this.#settle(response);
   }
 
@@ -99,7 +99,7 @@ export class Exchange implements BodyOrigin, UploadTarget {
       return;
     }
     this.#source.end(endUs, trailers);
-    this.#over('completed');
+    this.over('completed');
   }
 
   /** Its transfer failed, wherever it was. */
@@ -107,7 +107,7 @@ export class Exchange implements BodyOrigin, UploadTarget {
     if (this.state === 'over') return;
     error.url = this.request.target.href;
     const source = this.#source;
-    this.#over('failed');
+    this.over('failed');
     if (source === null) this.#reject(fetchFailure(error));
     else source.fail(bodyFailure(error));
   }
@@ -130,7 +130,7 @@ export class Exchange implements BodyOrigin, UploadTarget {
     if (this.state === 'over') return;
     const source = this.#source;
     this.link?.abort(this);
-    this.#over('aborted', reason);
+    this.over('aborted', reason);
     if (source === null) this.#reject(reason);
     else source.fail(reason);
   }
@@ -175,7 +175,7 @@ export class Exchange implements BodyOrigin, UploadTarget {
   abandon(): void {
     if (this.state === 'over') return;
     this.link?.abort(this);
-    this.#over('aborted');
+    this.over('aborted');
   }
 
   abandonedFailure(): Error {
@@ -208,7 +208,7 @@ export class Exchange implements BodyOrigin, UploadTarget {
     return policies.redirect.mode !== 'manual' && upgrade === null && isRedirect(response.status);
   }
 
-  #over(outcome: 'completed' | 'failed' | 'aborted', reason?: unknown): void {
+  protected over(outcome: 'completed' | 'failed' | 'aborted', reason?: unknown): void {
     this.state = 'over';
     this.outcome = outcome;
     this.link?.remove(this);

@@ -10,7 +10,9 @@ import type { PaceLimits } from '../protocol/pace-options.ts';
 import type { ShardConfig, ShardStats, ShardTask } from '../protocol/port/control.ts';
 import type { RequestExtras } from '../protocol/port/request-extras.ts';
 import { takeDetour } from './detour.ts';
-import { Exchange } from './exchange.ts';
+import { isObserved } from './diagnostics.ts';
+import { PoolDispatcher } from './dispatcher/dispatcher.ts';
+import { Exchange, type ExchangeOwner } from './exchange.ts';
 import { fetchFailure } from './failure.ts';
 import { type FetchAllInput, type FetchAllOptions, type FetchAllResult, fetchAll } from './fetch-all.ts';
 import { discard } from './fetch-body.ts';
@@ -19,7 +21,7 @@ import type { FetchInit } from './fetch-init.ts';
 import { type FetchRequest, FetchRequests } from './fetch-request.ts';
 import { launchInline } from './inline-shard.ts';
 import { type PoolOptions, type ResolvedPoolOptions, resolvePoolOptions } from './options.ts';
-import { equalShare, keyFrom, Placement } from './placement.ts';
+import { equalShare, keyFrom, type Place, Placement } from './placement.ts';
 import type { RequestLike } from './request-like.ts';
 import type { FetchResponse, PoolResponse } from './response.ts';
 import { SessionStore } from './session-store.ts';
@@ -27,6 +29,7 @@ import { ShardKeeper } from './shard-keeper.ts';
 import { ShardThreads } from './shard-threads.ts';
 import { SignalWatch } from './signal-watch.ts';
 import { newIdentityName } from './tls-identity-server.ts';
+import { observe, TracedExchange } from './traced-exchange.ts';
 import { unreadBodies } from './unread-bodies.ts';
 import { checkWarm, connectOnly, openAll, type WarmInit } from './warm.ts';
 
@@ -54,6 +57,7 @@ export interface PoolStats {
 /** `performance.now()` counts from the thread's start; all threads share the clock that this leads to (CLOCK_MONOTONIC). */
 const MONOTONIC_OFFSET_MS = Number(process.hrtime.bigint() / 1000n) / 1000 - performance.now();
 
+/** `fetch` over all cores: worker threads ("shards"), each with a multi handle and an event loop of its own. It keeps connections and reuses them; make one per program, and close it when it is done. */
 export class Pool {
   readonly #options: ResolvedPoolOptions;
   readonly #requests: FetchRequests;
@@ -71,6 +75,7 @@ export class Pool {
   /** Called when nothing is in flight any more, while closing. */
   #onQuiet: (() => void) | null = null;
   #ended: Promise<void> | null = null;
+  #dispatcher: PoolDispatcher | null = null;
 
   /** Throws TransferError INVALID_ARGUMENT that names the option. Its threads begin at once. */
   constructor(options: PoolOptions = {}) {
@@ -149,6 +154,23 @@ export class Pool {
     options?: FetchAllOptions,
   ): AsyncGenerator<FetchAllResult<Input>, undefined, undefined> {
     return fetchAll(this.fetch, inputs, options);
+  }
+
+  /**
+   * The pool as an undici Dispatcher, for `fetch(url, { dispatcher })` of the runtime, `setGlobalDispatcher` and undici's interceptors; always the
+   * same object. Requests go out and responses come as they are: nothing is decoded, followed or made again. See docs/undici.md.
+   */
+  dispatcher(): PoolDispatcher {
+    this.#dispatcher ??= new PoolDispatcher({
+      begin: (key, make) => this.#begin(key, make),
+      close: () => this.close(),
+      destroy: (reason) => this.destroy(reason),
+      perOrigin: this.#options.connections.perOrigin,
+      timeouts: this.#options.timeouts,
+      policies: this.#options.policies,
+      placement: this.#options.placement,
+    });
+    return this.#dispatcher;
   }
 
   /** What each shard is doing and has done. */
@@ -312,7 +334,9 @@ export class Pool {
       return;
     }
     const place = this.#placement.placeOf(key);
-    const exchange = new Exchange(this, request, place, resolve, reject);
+    const exchange = isObserved()
+      ? this.#observed(request, place, resolve, reject)
+      : new Exchange(this, request, place, resolve, reject);
     // First what is the caller's and may throw: then nothing is counted yet, and the promise rejects with it.
     if (request.signal !== null) this.#signals.add(request.signal, exchange);
     const shard = this.#placement.choose(place);
@@ -322,6 +346,31 @@ export class Pool {
       return;
     }
     exchange.rank = this.#placement.rank;
+    this.#started++;
+    this.#inFlight++;
+    this.#startOn(shard, exchange);
+    if (exchange instanceof TracedExchange) exchange.wasSent();
+  }
+
+  #observed(
+    given: FetchRequest,
+    place: Place,
+    resolve: (response: FetchResponse) => void,
+    reject: (error: unknown) => void,
+  ): TracedExchange {
+    const { request, trace } = observe(given);
+    return new TracedExchange(this, request, place, resolve, reject, trace);
+  }
+
+  /** One of the dispatcher's. Throws TransferError; else `make`, which must not throw, has made an exchange that is on its way. */
+  #begin(key: string, make: (place: Place, owner: ExchangeOwner) => Exchange): void {
+    if (this.#state !== 'open') throw poolClosed(undefined);
+    const place = this.#placement.placeOf(key);
+    const shard = this.#placement.choose(place);
+    if (shard < 0) throw this.#noShardLives();
+    const { rank } = this.#placement;
+    const exchange = make(place, this);
+    exchange.rank = rank;
     this.#started++;
     this.#inFlight++;
     this.#startOn(shard, exchange);

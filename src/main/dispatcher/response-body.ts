@@ -1,0 +1,123 @@
+/** The body of a response as undici's request() gives it: a Readable with the consumers of fetch (text(), json(), …), and dump(). */
+
+import { Readable } from 'node:stream';
+import { DispatchError, invalidDispatch } from './errors.ts';
+
+/** Of dump(): so much is read to keep the connection; more closes it. */
+const DUMP_BYTES_MAX = 128 * 1024;
+const HIGH_WATER_BYTES = 64 * 1024;
+
+interface BodyFlow {
+  resume(): void;
+  abort(reason?: Error): void;
+}
+
+export class ResponseBody extends Readable {
+  readonly #flow: BodyFlow;
+  readonly #contentType: string;
+  #used = false;
+  #web: ReadableStream<Uint8Array> | null = null;
+
+  constructor(flow: BodyFlow, contentType: string, highWaterMark = HIGH_WATER_BYTES) {
+    super({ highWaterMark });
+    this.#flow = flow;
+    this.#contentType = contentType;
+  }
+
+  override _read(): void {
+    this.#flow.resume();
+  }
+
+  override _destroy(error: Error | null, callback: (error?: Error | null) => void): void {
+    const failure = error ?? (this.readableEnded ? null : new DispatchError('UND_ERR_ABORTED'));
+    if (failure !== null) this.#flow.abort(failure);
+    // Who awaits the response has had no chance yet to listen for errors.
+    if (this.#used) callback(failure);
+    else setImmediate(callback, failure);
+  }
+
+  override on(event: string | symbol, listener: (...given: never[]) => void): this {
+    if (event === 'data' || event === 'readable') this.#used = true;
+    return super.on(event as string, listener as (...given: unknown[]) => void);
+  }
+
+  override addListener(event: string | symbol, listener: (...given: never[]) => void): this {
+    return this.on(event, listener);
+  }
+
+  get bodyUsed(): boolean {
+    return this.#used || Readable.isDisturbed(this);
+  }
+
+  /** As a web stream. */
+  get body(): ReadableStream<Uint8Array> {
+    this.#web ??= Readable.toWeb(this) as ReadableStream<Uint8Array>;
+    return this.#web;
+  }
+
+  async text(): Promise<string> {
+    return decoder.decode(await this.#collect());
+  }
+
+  async json(): Promise<unknown> {
+    return JSON.parse(await this.text());
+  }
+
+  async arrayBuffer(): Promise<ArrayBuffer> {
+    const bytes = await this.#collect();
+    return bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.length) as ArrayBuffer;
+  }
+
+  async bytes(): Promise<Uint8Array<ArrayBuffer>> {
+    return new Uint8Array(await this.arrayBuffer());
+  }
+
+  async blob(): Promise<Blob> {
+    return new Blob([await this.bytes()], { type: this.#contentType });
+  }
+
+  async formData(): Promise<FormData> {
+    throw new DispatchError('UND_ERR_NOT_SUPPORTED', 'formData() of a raw body is not supported; use fetch.');
+  }
+
+  /** Reads the rest and forgets it, up to `limit` bytes (default 131,072); a longer body closes its connection. Rejects only when `signal` is aborted. */
+  async dump(options: { limit?: number; signal?: AbortSignal } = {}): Promise<null> {
+    const { limit = DUMP_BYTES_MAX, signal } = options ?? {};
+    if (!Number.isFinite(limit) || limit < 0) throw invalidDispatch('limit must be a number of bytes');
+    signal?.throwIfAborted();
+    if (this.closed) return null;
+    return new Promise((resolve, reject) => {
+      let left = limit;
+      const aborted = (): void => {
+        this.destroy(signal?.reason);
+      };
+      signal?.addEventListener('abort', aborted, { once: true });
+      this.on('close', () => {
+        signal?.removeEventListener('abort', aborted);
+        if (signal?.aborted) reject(signal.reason);
+        else resolve(null);
+      });
+      this.on('error', () => undefined);
+      this.on('data', (chunk: Buffer) => {
+        left -= chunk.length;
+        if (left <= 0) this.destroy();
+      });
+      this.resume();
+    });
+  }
+
+  #collect(): Promise<Buffer> {
+    if (this.bodyUsed) return Promise.reject(new TypeError('unusable'));
+    if (this.errored) return Promise.reject(this.errored);
+    return new Promise((resolve, reject) => {
+      const chunks: Buffer[] = [];
+      this.on('data', (chunk: Buffer) => chunks.push(chunk));
+      this.on('end', () => resolve(chunks.length === 1 ? (chunks[0] as Buffer) : Buffer.concat(chunks)));
+      this.on('error', reject);
+      this.on('close', () => reject(new DispatchError('UND_ERR_ABORTED')));
+    });
+  }
+}
+
+/** The byte order mark is taken off, as fetch does. */
+const decoder = new TextDecoder();
