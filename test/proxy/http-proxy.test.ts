@@ -1,8 +1,11 @@
 /** HTTP proxies: requests in absolute form, tunnels, credentials, and TLS to the proxy itself, through a multi. */
 
-import { describe, expect, test } from 'vitest';
+import { once } from 'node:events';
+import type net from 'node:net';
+import tls from 'node:tls';
+import { describe, expect, onTestFinished, test } from 'vitest';
 import { deadPort, Rig, serve } from '../contract/rig.ts';
-import { ROOT, reply, serve as serveSecure } from '../tls/rig.ts';
+import { pem, ROOT, reply, serve as serveSecure } from '../tls/rig.ts';
 import { httpProxy } from './proxies.ts';
 
 const AUTHORIZATION = `Basic ${Buffer.from('müller:se:cret').toString('base64')}`;
@@ -204,6 +207,21 @@ describe('TLS to the proxy', () => {
     expect(both.body === big).toBe(true);
     expect(secure.bodies.at(-1) === big).toBe(true);
     expect(proxy.heads.filter(({ line }) => line.startsWith('CONNECT')).length).toBe(3);
+  });
+
+  test('a proxy that says after the handshake that it wants a certificate: which alert, and which option', async () => {
+    const text = pem('good');
+    const demanding = tls.createServer({ cert: text, key: text, requestCert: true, ca: ROOT, minVersion: 'TLSv1.3' });
+    demanding.listen(0, '127.0.0.1');
+    onTestFinished(() => void demanding.close());
+    await once(demanding, 'listening');
+    const { port } = demanding.address() as net.AddressInfo;
+    const rig = new Rig({ resolve: { [`good.test:${port}`]: '127.0.0.1' } });
+    const got = await rig.fetch({ url: 'https://origin.test/', proxy: proxied(port) });
+    expect(got.error).toMatchObject({ code: 'PROXY_FAILED', limit: 'proxy.tls.cert', errno: undefined });
+    expect(got.error?.message).toMatch(
+      /proxy https:\/\/good\.test:.* \(the peer sent alert 116 \(.*give proxy\.tls\.cert/,
+    );
   });
 
   test('a proxy that does not verify is named, with its own option', async () => {

@@ -116,17 +116,24 @@ describe('hostile/115', () => {
   });
 
   test.each([
-    ['a fatal alert', ALERT, Buffer.from([2, 80])],
-    ['a record of no known type', 99, Buffer.from('x')],
-    ['a Finished, again', HANDSHAKE, Buffer.from([20, 0, 0, 12, ...Buffer.alloc(12)])],
-  ])('hostile/115 in mid-body: %s', async (_name, type, bytes) => {
+    ['a fatal alert', ALERT, Buffer.from([2, 80]), 'the peer sent TLS alert 80, '],
+    ['a fatal alert that is not known', ALERT, Buffer.from([2, 200]), 'the peer sent TLS alert 200, '],
+    ['a record of no known type', 99, Buffer.from('x'), 'TLS failed: unexpected record'],
+    [
+      'a Finished, again',
+      HANDSHAKE,
+      Buffer.from([20, 0, 0, 12, ...Buffer.alloc(12)]),
+      'TLS failed: unexpected message',
+    ],
+  ])('hostile/115 in mid-body: %s', async (_name, type, bytes, why) => {
     const { port } = await serveByHand({}, (server) => {
       server.send('HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabcde');
       server.sendRecord(type, bytes);
       server.send('fghij');
     });
     const { error, body } = await new Rig().fetch(to(port));
-    expect(error).toMatchObject({ code: 'INCOMPLETE_BODY', phase: 'body' });
+    expect(error).toMatchObject({ code: 'INCOMPLETE_BODY', phase: 'body', errno: undefined });
+    expect(error?.message).toContain(`was lost (${why}`);
     expect(body).toBe('abcde');
   });
 });

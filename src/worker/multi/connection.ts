@@ -648,10 +648,9 @@ export class Connection implements SocketOwner, ResponseSink {
   #lossOf(transfer: Transfer, negativeErrno: number): TransferError {
     const { errno, uploadBegun } = this.#sender;
     const known = negativeErrno === 0 ? errno : negativeErrno;
-    if (known === TLS_FAILED && transfer.state !== 'body') {
-      return connectionFailed(this.destination.origin, (this.#multi.io.tls as TlsIo).error(this.#entry.socket));
-    }
-    return lossOf(transfer, known, errno !== 0, mayRepeat(transfer) && uploadBegun);
+    const fault = known === TLS_FAILED ? (this.#multi.io.tls as TlsIo).error(this.#entry.socket) : null;
+    if (fault !== null && transfer.state !== 'body') return connectionFailed(this.destination.origin, fault);
+    return lossOf(transfer, known, fault, errno !== 0, mayRepeat(transfer) && uploadBegun);
   }
 
   #fail(error: TransferError): void {

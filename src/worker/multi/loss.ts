@@ -2,8 +2,9 @@
 
 import { TransferError } from '../../protocol/errors.ts';
 import { errnoName } from '../io/errno.ts';
-import { TLS_FAILED } from '../io/tls-io.ts';
+import type { TlsFault } from '../io/tls-io.ts';
 import type { RequestSender } from './request-sender.ts';
+import { brokenBy } from './tls-failure.ts';
 import type { Transfer } from './transfer.ts';
 
 /** Methods whose repetition has the effect of one request (RFC 9110 §9.2.2). */
@@ -27,18 +28,19 @@ export function mayStartOver(transfer: Transfer, status: 421 | 417, { progress, 
 }
 
 /**
- * `negativeErrno`: what a system call said, TLS_FAILED, or 0 for the peer's FIN. `bodyForbidsRetry`: only the body stood against
- * sending it once more, which the caller is told, who could give one that can be sent again (HOSTILE 67).
+ * `negativeErrno`: what a system call said, or 0 for the peer's FIN; `fault`: what TLS said in its place. `bodyForbidsRetry`: only the
+ * body stood against sending it once more, which the caller is told, who could give one that can be sent again (HOSTILE 67).
  */
 export function lossOf(
   transfer: Transfer,
   negativeErrno: number,
+  fault: TlsFault | null,
   sendFailed: boolean,
   bodyForbidsRetry: boolean,
 ): TransferError {
   const { phase, state, origin } = transfer;
-  const errno = negativeErrno === 0 || negativeErrno === TLS_FAILED ? undefined : errnoName(negativeErrno);
-  const how = negativeErrno === TLS_FAILED ? 'TLS failed' : (errno ?? 'closed by the peer');
+  const errno = negativeErrno === 0 || fault !== null ? undefined : errnoName(negativeErrno);
+  const how = fault === null ? (errno ?? 'closed by the peer') : brokenBy(fault);
   const again = bodyForbidsRetry
     ? '; it was not tried again, because a body that was read from a stream cannot be sent again'
     : '';

@@ -89,6 +89,11 @@ export function connectionFailed(origin: Origin, fault: TlsFault): TransferError
   return faultOf(origin, fault);
 }
 
+/** The same in the middle of a body, where the code is another: which alert it was, or what is wrong with the record. */
+export function brokenBy({ alert, reason }: TlsFault): string {
+  return alert >= 0 ? `the peer sent TLS alert ${alert}, ${reason}` : `TLS failed: ${reason}`;
+}
+
 export function protocolRefused(origin: Origin, chosen: string, offered: readonly string[]): TransferError {
   const text = shown(chosen);
   const list = offered.length === 0 ? 'none' : offered.join(', ');
@@ -121,20 +126,25 @@ function certificateRefused(origin: Origin, fault: TlsFault): TransferError {
   );
 }
 
-function faultOf(origin: Origin, { alert, reason }: TlsFault): TransferError {
+function faultOf(origin: Origin, fault: TlsFault): TransferError {
+  const { what, limit } = explained(fault);
+  return failed(origin, what, { limit });
+}
+
+/** What a fault that is not about a certificate comes to, and which option has a say in it. */
+export function explained({ alert, reason }: TlsFault): { readonly what: string; readonly limit?: string | undefined } {
   if (alert >= 0) {
     const [limit, hint] = ALERT_OPTIONS.get(alert) ?? [undefined, ''];
-    return failed(origin, `the peer sent alert ${alert} (${reason})${hint === '' ? '' : `: ${hint}`}`, { limit });
+    return { what: `the peer sent alert ${alert} (${reason})${hint === '' ? '' : `: ${hint}`}`, limit };
   }
   if (/wrong version number|http request|packet length too long|record layer/.test(reason)) {
-    return failed(origin, `what the peer sent is no TLS (${reason}); should the URL begin with http?`);
+    return { what: `what the peer sent is no TLS (${reason}); should the URL begin with http?` };
   }
   if (/unsupported protocol|protocol version|no protocols available/.test(reason)) {
-    return failed(origin, `the peer speaks no version of TLS that is allowed (${reason}); see tls.minVersion`, {
-      limit: 'tls.minVersion',
-    });
+    const what = `the peer speaks no version of TLS that is allowed (${reason}); see tls.minVersion`;
+    return { what, limit: 'tls.minVersion' };
   }
-  return failed(origin, reason);
+  return { what: reason };
 }
 
 function failed(

@@ -14,6 +14,7 @@ import type { Origin } from '../../protocol/origin.ts';
 import type { ProxyPlan } from '../../protocol/proxy-options.ts';
 import type { CheckServerIdentity, TlsPlan } from '../../protocol/tls-options.ts';
 import { TLS_FAILED, TLS_WANT_READ, TLS_WANT_WRITE, type TlsInfo, type TlsIo } from '../io/tls-io.ts';
+import { optionsOfProxy } from '../proxy/proxy-failure.ts';
 import type { Destination } from './destination.ts';
 import type { Handshake } from './handshake.ts';
 import type { Multi } from './multi.ts';
@@ -182,5 +183,5 @@ function originOfProxy({ name, host, port }: ProxyPlan): Origin {
 function withProxyNames(error: TransferError): TransferError {
   const { code, message, phase, errno, cause } = error;
   const limit = error.limit?.startsWith('tls.') ? `proxy.${error.limit}` : error.limit;
-  return new TransferError(code, message.replaceAll(/\btls\.(?=[a-z])/g, 'proxy.tls.'), { phase, errno, cause, limit });
+  return new TransferError(code, optionsOfProxy(message), { phase, errno, cause, limit });
 }

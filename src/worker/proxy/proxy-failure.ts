@@ -17,6 +17,11 @@ export function proxyFailed(proxy: ProxyPlan, what: string, details: Details = {
   return new TransferError('PROXY_FAILED', `The proxy ${proxy.name} ${what}.`, { phase: 'proxy', ...details });
 }
 
+/** A sentence about TLS, where TLS is with the proxy: its options are those of the proxy. */
+export function optionsOfProxy(sentence: string): string {
+  return sentence.replaceAll(/\btls\.(?=[a-z])/g, 'proxy.tls.');
+}
+
 /** It answered CONNECT, but not with a 2xx. `reason`: the peer's own words, or ''. */
 export function connectRefused(proxy: ProxyPlan, target: string, status: number, reason: string): TransferError {
   if (status === AUTHENTICATION_REQUIRED)

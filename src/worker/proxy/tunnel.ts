@@ -23,9 +23,10 @@ import type { Destination } from '../multi/destination.ts';
 import type { Handshake } from '../multi/handshake.ts';
 import type { Multi } from '../multi/multi.ts';
 import { type SocketEntry, type SocketOwner, WATCH_IN, WATCH_OUT } from '../multi/socket-table.ts';
+import { explained } from '../multi/tls-failure.ts';
 import type { Transfer } from '../multi/transfer.ts';
 import { type Dialogue, openDialogue } from './dialogue.ts';
-import { proxyFailed } from './proxy-failure.ts';
+import { optionsOfProxy, proxyFailed } from './proxy-failure.ts';
 
 export class Tunnel implements SocketOwner, Handshake {
   readonly phase = 'proxy';
@@ -146,12 +147,21 @@ export class Tunnel implements SocketOwner, Handshake {
       this.#fail(proxyFailed(this.#proxy, 'closed the connection before it had let this request through'));
       return;
     }
-    const errno = result === TLS_FAILED ? undefined : errnoName(result);
-    const how = errno ?? 'TLS failed';
-    const details = errno === undefined ? {} : { errno };
-    this.#fail(
-      proxyFailed(this.#proxy, `lost the connection before it had let this request through (${how})`, details),
-    );
+    const before = 'lost the connection before it had let this request through';
+    if (result === TLS_FAILED) {
+      // In TLS 1.3 a proxy that wants another certificate of ours says so here.
+      const { what, limit } = explained((this.#multi.io.tls as TlsIo).error(this.entry.socket));
+      this.#fail(
+        proxyFailed(
+          this.#proxy,
+          `${before} (${optionsOfProxy(what)})`,
+          limit === undefined ? {} : { limit: `proxy.${limit}` },
+        ),
+      );
+      return;
+    }
+    const errno = errnoName(result);
+    this.#fail(proxyFailed(this.#proxy, `${before} (${errno})`, { errno }));
   }
 
   #fail(error: unknown): void {
