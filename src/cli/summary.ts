@@ -1,27 +1,59 @@
 /** A run in a screen of text, to be read in ten seconds: what limited it, how much, how fast, what failed. */
 
-import type { LoadDistribution, LoadProgress, LoadResult, LoadThresholdResult } from '../main/load/index.ts';
+import {
+  Histogram,
+  type LoadDistribution,
+  type LoadProgress,
+  type LoadResult,
+  type LoadThresholdResult,
+} from '../main/load/index.ts';
+import { bucketsOf } from './reports/buckets.ts';
 import { bytesText, countText, percentText, table, timeText } from './text.ts';
 
 const MS_PER_SECOND = 1_000;
 const SHOWN_PERCENTILES = ['50', '90', '99', '99.9'] as const;
 
+/** Longer bars say no more. */
+const BAR_CELLS = 40;
+const BUCKETS_MAX = 10;
+
 /** `all`: the whole table of latencies. */
 export function summaryOf(result: LoadResult, all = false): string {
   const parts = [
-    ...(result.generator.bottleneck === null ? [] : [result.generator.bottleneck, '']),
+    ...(result.generator.bottleneck === null ? [] : [result.generator.bottleneck]),
+    verdictOf(result),
+    '',
     headline(result),
     '',
     requestsLine(result),
     '',
     all ? latencyTable(result) : latencyRows(result),
+    ...histogramLines(result.latency.corrected),
     '',
     ...detailLines(result),
     ...result.notes.map((note) => `\nNote: ${note}`),
     ...(result.thresholds.length === 0 ? [] : ['', thresholdLines(result.thresholds)]),
-    ...(result.verdict === 'interrupted' ? ['', 'Ended early by a signal; this is what was done.'] : []),
   ];
   return parts.join('\n');
+}
+
+/** The run in one sentence: how it ended, and the figures that matter most. */
+export function verdictOf({ verdict, requests, rate, latency, thresholds, durationMs }: LoadResult): string {
+  const { completed, failed, started } = requests;
+  const crossed = thresholds.filter((threshold) => threshold.crossed).map(({ text }) => text);
+  const p99 = completed === 0 ? '' : `, p99 ${timeText(latency.corrected.percentilesUs['99'] as number)}`;
+  const figures = `${countText(rate)} requests/s${p99}, ${countText(failed)} failed`;
+  const nothing = completed === 0 && started > 0;
+  switch (verdict) {
+    case 'interrupted':
+      return `Ended early by a signal, after ${(durationMs / MS_PER_SECOND).toFixed(1)} s: ${figures}${crossed.length > 0 ? `; crossed: ${crossed.join(', ')}` : ''}.`;
+    case 'failed':
+      return `FAILED: ${crossed.join(', ')}. ${nothing ? 'Not one request was answered' : figures}.`;
+    case 'passed':
+      if (nothing) return `FAILED: not one of ${countText(started)} requests was answered.`;
+      return `${thresholds.length > 0 ? 'Passed' : 'Done'}: ${figures}.`;
+  }
+  return verdict satisfies never;
 }
 
 function headline({ targets, options, durationMs }: LoadResult): string {
@@ -87,6 +119,25 @@ function latencyTable({ latency }: LoadResult): string {
   ]);
 }
 
+/** Where the requests are: one bar per range of latencies. */
+function histogramLines({ histogram, count }: LoadDistribution): string[] {
+  if (count === 0) return [];
+  const buckets = bucketsOf(Histogram.decode(histogram), BUCKETS_MAX);
+  const most = Math.max(...buckets.map((bucket) => bucket.count));
+  const rows = buckets.map((bucket) => [
+    `up to ${timeText(bucket.toUs)}`,
+    countText(bucket.count),
+    percentText(bucket.count / count),
+  ]);
+  const bars = buckets.map((bucket) => '#'.repeat(Math.ceil((bucket.count / most) * BAR_CELLS)));
+  return [
+    '',
+    ...table(rows)
+      .split('\n')
+      .map((row, index) => `${row}  ${bars[index]}`.trimEnd()),
+  ];
+}
+
 function detailLines(result: LoadResult): string[] {
   const { statuses, errors, errorExamples, bytes, connections, generator, durationMs, perTag } = result;
   const seconds = durationMs / MS_PER_SECOND;
@@ -145,7 +196,7 @@ function thresholdLines(thresholds: readonly LoadThresholdResult[]): string {
 }
 
 /** In the unit that the threshold was given in. */
-function foundText(text: string, actual: number): string {
+export function foundText(text: string, actual: number): string {
   if (text.includes('%')) return percentText(actual);
   if (/^(?:\w+:)?(?:p[\d.]+|mean|max|min)\s*[<>=]/.test(text)) return timeText(actual);
   return countText(actual);
