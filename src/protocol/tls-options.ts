@@ -108,6 +108,9 @@ const PROTOCOLS_BUILT: readonly string[] = ['http/1.1', 'http/1.0'];
 /** Plans kept by identity: a transfer with options of its own costs a hash then, not the parsing of its certificates. */
 const PLANS_MAX = 256;
 
+/** Characters: RFC 1035 §2.3.4, and a dot at the end. */
+const SERVERNAME_LENGTH_MAX = 255;
+
 const DEFAULT_FIELDS: Omit<TlsPlan, 'identity'> = {
   ca: null,
   cert: [],
@@ -315,7 +318,7 @@ function checkText(option: string, value: unknown): string {
 function checkServername(option: string, value: unknown): string | null {
   if (value === undefined) return null;
   if (value === '') return '';
-  if (typeof value !== 'string' || !/^[\w.-]{1,255}$/.test(value)) {
+  if (typeof value !== 'string' || value.length > SERVERNAME_LENGTH_MAX || !/^[\w-]+(?:\.[\w-]+)*\.?$/.test(value)) {
     throw invalidArgument(option, `${option} must be a host name in ASCII, or '' for none, not ${describe(value)}.`);
   }
   if (isIP(value) !== 0) {

@@ -86,6 +86,34 @@ describe('hostile/105', () => {
     },
   );
 
+  // Not by what OpenSSL's wildcards may stand for; Node's, curl's and browsers' serve it.
+  test.each(['an_other.wild.test', '_dmarc.wild.test', 'A_B.wild.test'])('hostile/105 %s is served', async (host) => {
+    await accepted('good', host);
+  });
+
+  test.each(['a_b.c.wild.test', 'a.b_c.wild.test', '_.test', 'wild_.test', '_.other.test'])(
+    'hostile/105 a wildcard does not serve %s',
+    async (host) => {
+      expect(await refusal('good', host)).toEqual(invalid('tls.servername', /other names/));
+    },
+  );
+
+  // To OpenSSL a dot in front stands for every name below, and no name for any.
+  test.each(['.test', '.wild.test', '.', '..', '.good.test', 'a..wild.test'])(
+    'hostile/105 no certificate is for %s',
+    async (host) => {
+      const error = await refusal('good', host);
+      expect(error).toMatchObject({ code: 'TLS_FAILED', message: expect.stringContaining('of which a part is empty') });
+      expect(await refusal('good', host, { servername: '' })).toMatchObject({ code: 'TLS_FAILED' });
+    },
+  );
+
+  test('hostile/105 which name was checked is told, where it is not the host', async () => {
+    expect(await refusal('good', 'good.test', { servername: 'no.test' })).toEqual(
+      invalid('tls.servername', /other names than no\.test of tls\.servername: DNS:good\.test/),
+    );
+  });
+
   test('hostile/105 servername is asked for and checked in place of the host', async () => {
     const server = await serve('other-name');
     const rig = new Rig();

@@ -54,6 +54,8 @@ export class NativeTls implements TlsIo {
     const isAddress = isIP(name) !== 0;
     const sendName = plan.servername !== '' && !isAddress;
     const checkName = plan.checkServerIdentity === null;
+    if (checkName && hasEmptyLabel(name))
+      throw new Error(`no certificate can be for the name "${name}", of which a part is empty`);
     if (this.#accepted.size > 0) this.#takeOver(plan, context, destination);
     return this.#native.tlsStart(socket, context, name, isAddress, sendName, checkName, destination, inside);
   }
@@ -189,6 +191,10 @@ function nameOf(host: string): string {
   const zone = host.indexOf('%');
   const bare = zone < 0 ? host : host.slice(0, zone);
   return bare.endsWith('.') ? bare.slice(0, -1) : bare;
+}
+
+function hasEmptyLabel(name: string): boolean {
+  return name === '' || name.startsWith('.') || name.includes('..');
 }
 
 /** RFC 7301 §3.1: each name behind its length. */

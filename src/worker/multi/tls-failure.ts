@@ -72,8 +72,13 @@ const ALERT_OPTIONS: ReadonlyMap<number, readonly [option: string, hint: string]
   [120, ['tls.alpn', 'it speaks none of the protocols of tls.alpn']],
 ]);
 
-/** `result`: what `handshake` or `start` answered; `fault`: its details, after TLS_FAILED. */
-export function handshakeFailed(origin: Origin, result: number, fault: TlsFault | null): TransferError {
+/** `result`: what `handshake` or `start` answered; `fault`: its details, after TLS_FAILED; `servername`: checked in place of the host, or null. */
+export function handshakeFailed(
+  origin: Origin,
+  result: number,
+  fault: TlsFault | null,
+  servername: string | null,
+): TransferError {
   if (result === TLS_TRUNCATED) {
     return failed(origin, 'the peer closed the connection in the handshake; check that it speaks TLS on this port');
   }
@@ -81,7 +86,7 @@ export function handshakeFailed(origin: Origin, result: number, fault: TlsFault 
     const errno = errnoName(result);
     return failed(origin, `the connection was lost in the handshake (${errno})`, { errno });
   }
-  return fault.verifyCode === 0 ? faultOf(origin, fault) : certificateRefused(origin, fault);
+  return fault.verifyCode === 0 ? faultOf(origin, fault) : certificateRefused(origin, fault, servername);
 }
 
 /** After the handshake: a record that cannot be, or an alert. */
@@ -112,10 +117,12 @@ export function identityRefused(origin: Origin, certificate: Buffer | null, caus
   return new TransferError('CERTIFICATE_INVALID', sentence, { phase: 'tls', limit: 'tls.checkServerIdentity', cause });
 }
 
-function certificateRefused(origin: Origin, fault: TlsFault): TransferError {
+function certificateRefused(origin: Origin, fault: TlsFault, servername: string | null): TransferError {
   const { verifyCode, verifyDepth, certificate, leaf } = fault;
   const rule = RULES.get(verifyCode) ?? { ...UNKNOWN_RULE, what: `of this rule: ${fault.verifyText}` };
-  const names = verifyCode === 62 || verifyCode === 64 ? `: ${namesOf(leaf)}` : '';
+  // Those of the URL may be among them, where tls.servername is another.
+  const than = servername ? ` than ${servername} of tls.servername` : '';
+  const names = verifyCode === 62 || verifyCode === 64 ? `${than}: ${namesOf(leaf)}` : '';
   const which =
     verifyDepth > 0 ? `A certificate that the one of ${origin.text} leads to` : `The certificate of ${origin.text}`;
   const details = facts(certificate ?? leaf);

@@ -82,7 +82,7 @@ export class TlsHandshake implements SocketOwner, TimerOwner, Handshake {
       return;
     }
     if (result === 0) this.#step(tls);
-    else this.#fail(handshakeFailed(this.#peer, result, null));
+    else this.#fail(handshakeFailed(this.#peer, result, null, null));
   }
 
   onSocketEvents(_events: number): void {
@@ -103,7 +103,10 @@ export class TlsHandshake implements SocketOwner, TimerOwner, Handshake {
     if (result === TLS_WANT_READ) this.#multi.sockets.want(this.entry, WATCH_IN);
     else if (result === TLS_WANT_WRITE) this.#multi.sockets.want(this.entry, WATCH_OUT);
     else if (result === 0) this.#established(tls);
-    else this.#fail(handshakeFailed(this.#peer, result, result === TLS_FAILED ? tls.error(socket) : null));
+    else {
+      const fault = result === TLS_FAILED ? tls.error(socket) : null;
+      this.#fail(handshakeFailed(this.#peer, result, fault, this.#plan.servername));
+    }
   }
 
   #established(tls: TlsIo): void {
