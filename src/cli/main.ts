@@ -3,7 +3,10 @@
 
 import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
+import { compareCommand } from './compare-command.ts';
+import { completionCommand } from './completion.ts';
 import { CommandError, EXIT, type ExitCode } from './exit-codes.ts';
+import { holdCommand } from './hold-command.ts';
 import { loadCommand } from './load-command.ts';
 
 function packageVersion(): string {
@@ -16,11 +19,14 @@ async function run(argv: readonly string[]): Promise<ExitCode> {
   const setExitCode = (code: ExitCode): void => {
     exitCode = code;
   };
-  const program = new Command('shardfetch')
+  const program: Command = new Command('shardfetch')
     .description('HTTP over every core of this machine.')
     .version(packageVersion())
     .showSuggestionAfterError()
-    .addCommand(inherit(loadCommand(setExitCode)));
+    .addCommand(inherit(loadCommand(setExitCode)))
+    .addCommand(inherit(holdCommand(setExitCode)))
+    .addCommand(inherit(compareCommand(setExitCode)))
+    .addCommand(inherit(completionCommand(() => program)));
   inherit(program);
   try {
     await program.parseAsync(argv);

@@ -1,6 +1,13 @@
 /** `shardfetch/load`: the load tester as a library. The command line is `src/cli/`. */
 
 export { HISTOGRAM_MAX, Histogram } from '../../protocol/load/histogram.ts';
+export type {
+  HoldMemory,
+  HoldProcessResult,
+  HoldProgress,
+  HoldResult,
+  HoldSecond,
+} from '../../protocol/load/hold.ts';
 export {
   LATE_MS,
   LOAD_PERCENTILES,
@@ -21,13 +28,12 @@ export {
   type LoadThresholdResult,
   type LoadVerdict,
 } from '../../protocol/load/result.ts';
+export type { TableOrder } from '../../protocol/load/template.ts';
 export { judge, parseThreshold, type Threshold } from '../../protocol/load/threshold.ts';
+export { hold } from './hold.ts';
+export type { HoldOptions } from './hold-options.ts';
 export { load } from './load.ts';
 export { LoadError, type LoadErrorKind } from './load-error.ts';
-export {
-  LOAD_DEFAULTS,
-  type LoadAuth,
-  type LoadOptions,
-  type LoadStage,
-  type LoadTargetOptions,
-} from './load-options.ts';
+export { LOAD_DEFAULTS, type LoadOptions, type LoadStage } from './load-options.ts';
+export type { LoadTableOptions, LoadTables } from './tables.ts';
+export type { LoadAuth, LoadBody, LoadTargetOptions } from './targets.ts';

@@ -47,6 +47,8 @@ export class ConnectionCache {
   readonly limits: CacheLimits;
   /** Connections of an earlier generation finish what they do and are not used again; see `renew`. */
   generation = 0;
+  /** Which idle connection of a destination is taken first: the newest is warm and lets the others expire; by the oldest, all take turns. */
+  takes: 'newest' | 'oldest' = 'newest';
   idleCount = 0;
   openCount = 0;
   queuedCount = 0;
@@ -87,13 +89,13 @@ export class ConnectionCache {
 
   /** An idle connection of the destination that is too old to be used again; the caller closes it and asks again. */
   outlived(destination: Destination, now: number): Connection | null {
-    const connection = destination.idleNewest;
+    const connection = this.#firstIdle(destination);
     return connection === null || this.#isYoungEnough(connection, now) ? null : connection;
   }
 
   /** Finds the transfer its place. A returned connection is idle no more. */
   place(transfer: Transfer, destination: Destination, now: number): Placement {
-    const idle = destination.idleNewest;
+    const idle = this.#firstIdle(destination);
     if (idle !== null && !transfer.mustBeFresh && this.#isYoungEnough(idle, now)) {
       this.removeIdle(idle);
       return idle;
@@ -258,6 +260,10 @@ export class ConnectionCache {
     else previous.idleNewerOfAll = connection;
     this.#newest = connection;
     this.idleCount++;
+  }
+
+  #firstIdle(destination: Destination): Connection | null {
+    return this.takes === 'newest' ? destination.idleNewest : destination.idleOldest;
   }
 
   #isYoungEnough(connection: Connection, now: number): boolean {

@@ -1,0 +1,94 @@
+/** `shardfetch hold`: flags in, connections held, a summary out. What holding is, is `main/load/hold.ts`'s. */
+
+import { writeFileSync } from 'node:fs';
+import { Command } from 'commander';
+import { hold } from '../main/load/hold.ts';
+import { LoadError } from '../main/load/load-error.ts';
+import type { HoldProgress, HoldResult } from '../protocol/load/hold.ts';
+import { CommandError, EXIT, EXIT_HELP, type ExitCode, exitCodeOf } from './exit-codes.ts';
+import { addHoldFlags, type HoldFlags, holdOptionsOf } from './hold-flags.ts';
+import { holdProgressLine, holdSummary } from './hold-report.ts';
+import { watchInterrupts } from './interrupt.ts';
+import { checkWritable } from './reports/report-files.ts';
+
+const STANDARD_OUTPUT = '-';
+
+const EXAMPLES = `
+Connections are opened without a request, held open, and a few of them kept busy. It shows what becomes of them (connecting, idle,
+active, lost), what each takes of this process's memory, and how long one call of the engine takes among so many. A server that closes
+silent connections is seen to do so: "lost"; --rate gives each its turn.
+
+Examples:
+  shardfetch hold -c 10k -d 60s http://127.0.0.1:8080/          10,000 connections, 10 of them active
+  shardfetch hold -c 10k -R 500 URL                             each has a request every 20 s
+  shardfetch hold -c 50k -P 3 --local-addr 127.0.0.1-127.0.0.2 URL
+                                                                more than a process has files, and an address ports
+  shardfetch hold -c 10k --fail-if 'lost>0' --json result.json URL
+
+${EXIT_HELP}`;
+
+export function holdCommand(setExitCode: (code: ExitCode) => void): Command {
+  const command = new Command('hold')
+    .summary('opens many connections and holds them')
+    .description('Opens many connections, holds them, and keeps a few of them busy.')
+    .argument('[url...]', 'where to; several take turns')
+    .addHelpText('after', EXAMPLES);
+  return addHoldFlags(command).action(async (urls: string[], flags: HoldFlags) => {
+    setExitCode(await runHold(urls, flags));
+  });
+}
+
+/** Throws CommandError for whatever keeps it from taking place. */
+async function runHold(urls: readonly string[], flags: HoldFlags): Promise<ExitCode> {
+  const options = holdOptionsOf(urls, flags);
+  const jsonFile = flags.json ?? (flags.j ? STANDARD_OUTPUT : undefined);
+  if (jsonFile !== undefined) checkWritable('--json', jsonFile);
+  const say = (line: string): void => {
+    if (!flags.quiet) process.stderr.write(line);
+  };
+  const interrupt = watchInterrupts((line) => say(`\n${line}\n`));
+  let result: HoldResult;
+  try {
+    result = await hold({ ...options, signal: interrupt.signal, onProgress: progressTo(say) });
+  } catch (error) {
+    if (error instanceof LoadError) throw new CommandError(exitCodeOf(error.kind), error.message);
+    throw error;
+  } finally {
+    interrupt.stop();
+  }
+  const summary = `\n${holdSummary(result)}\n`;
+  // Standard output belongs to the JSON where that goes there.
+  if (jsonFile === STANDARD_OUTPUT) process.stderr.write(flags.quiet ? '' : summary);
+  else process.stdout.write(summary);
+  if (jsonFile !== undefined) writeJson(jsonFile, result);
+  return exitCodeFor(result);
+}
+
+/** On a terminal one line, written over; else a line each second. */
+function progressTo(say: (text: string) => void): (progress: HoldProgress) => void {
+  const { stderr } = process;
+  if (!stderr.isTTY) return (progress) => say(`${holdProgressLine(progress)}\n`);
+  return (progress) => {
+    const line = holdProgressLine(progress).slice(0, Math.max(20, (stderr.columns ?? 80) - 1));
+    say(`\r\u001b[K${line}`);
+  };
+}
+
+function exitCodeFor({ verdict, connections }: HoldResult): ExitCode {
+  if (verdict === 'interrupted') return EXIT.interrupted;
+  if (verdict === 'failed') return EXIT.threshold;
+  return connections.opened === 0 ? EXIT.unanswered : EXIT.ok;
+}
+
+function writeJson(file: string, result: HoldResult): void {
+  const text = `${JSON.stringify(result, null, 2)}\n`;
+  if (file === STANDARD_OUTPUT) {
+    process.stdout.write(text);
+    return;
+  }
+  try {
+    writeFileSync(file, text);
+  } catch (error) {
+    throw new CommandError(EXIT.report, `--json: ${file} could not be written: ${(error as Error).message}.`);
+  }
+}
