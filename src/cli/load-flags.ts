@@ -5,14 +5,19 @@
  * Letters follow wrk where testers disagree: -c connections, -d duration, -t threads, -R rate, -H header, -L latency.
  */
 
+import { isUtf8 } from 'node:buffer';
 import { readFileSync } from 'node:fs';
+import path from 'node:path';
 import { type Command, Option } from 'commander';
-import type { LoadOptions, LoadTargetOptions } from '../main/load/load-options.ts';
+import type { LoadTables, TableOrder } from '../main/load/index.ts';
+import type { LoadOptions } from '../main/load/load-options.ts';
+import type { LoadTargetOptions } from '../main/load/targets.ts';
 import { CommandError, EXIT, usageError } from './exit-codes.ts';
+import type { ReportFlags } from './reports/report-files.ts';
 import { parseAddresses, parseCount, parseDuration, parseRate, parseStages, parseThink } from './units.ts';
 
 /** As commander names them. */
-export interface LoadFlags {
+export interface LoadFlags extends ReportFlags {
   connections?: string;
   duration?: string;
   z?: string;
@@ -42,6 +47,12 @@ export interface LoadFlags {
   urlFile?: string;
   user?: string;
   bearer?: string;
+  compressed?: boolean;
+  cookies?: boolean;
+  follow?: boolean;
+  templates: boolean;
+  data: string[];
+  dataOrder?: string;
   insecure?: boolean;
   cacert?: string;
   cert?: string;
@@ -55,7 +66,9 @@ export interface LoadFlags {
   ipv4?: boolean;
   ipv6?: boolean;
   failIf: string[];
-  json?: string;
+  compare?: string;
+  failIfWorse?: string;
+  config?: string;
   j?: boolean;
   latency?: boolean;
   quiet?: boolean;
@@ -86,10 +99,16 @@ export function addLoadFlags(command: Command): Command {
     .option('-m, --method <name>', 'default GET; POST with a body (alias -X)')
     .option('-H, --header <line>', 'a header, "name: value"; may be given often', collect, [])
     .option('-b, --body <text>', 'the body; @file reads it from there')
-    .option('-B, --body-file <file>', 'the body, from a file')
+    .option('-B, --body-file <file>', 'the body: the bytes of a file, which is not held in memory where it is large')
     .option('--url-file <file>', 'more targets, one per line: [WEIGHT] [METHOD] URL')
+    .option('--data <[name=]file>', 'a CSV table: {{name.column}} in URL, headers and body', collect, [])
+    .option('--data-order <order>', 'in which its rows are used: turn (default), random, once')
+    .option('--no-templates', '{{ in URL, headers and body is sent as it is')
     .option('-u, --user <name:password>', 'basic authentication')
     .option('--bearer <token>', 'an Authorization: Bearer header')
+    .option('--cookies', 'each connection keeps the cookies that it is given')
+    .option('-r, --follow', 'follows redirects, 10 in a row at most')
+    .option('--compressed', 'asks for compressed bodies; they are counted as they come')
     .optionsGroup('Where to:')
     .option('--connect-to <list>', 'HOST:PORT:TO-HOST:TO-PORT, as curl has it', collect, [])
     .option('--resolve <entry>', 'HOST:PORT:ADDRESS[,ADDRESS], as curl has it', collect, [])
@@ -112,6 +131,13 @@ export function addLoadFlags(command: Command): Command {
       [],
     )
     .option('--json <file>', 'the result as JSON; - for standard output (-j is short for it)')
+    .option('--html <file>', 'a report with plots, one file')
+    .option('--csv <file>', 'the figures of each second')
+    .option('--hdr <file>', 'a HdrHistogram log, one line per second')
+    .option('--prometheus <file>', "the figures as Prometheus' text format")
+    .option('--compare <file>', 'a result (--json) of before: what changed, and whether it is more than noise')
+    .option('--fail-if-worse <share>', 'exit code 99 when --compare finds it worse by more: 5%')
+    .option('--config <file>', 'flags from a JSON file; those of the command line win')
     .option('-L, --latency', 'the whole table of latencies')
     .option('-q, --quiet', 'no progress');
   for (const flags of ['-z <time>', '-X <name>', '-j', '-p, --streams <n>', '--h1', '--h2', '--h2c', '--h3'])
@@ -127,7 +153,14 @@ export function loadOptionsOf(urls: readonly string[], flags: LoadFlags): LoadOp
   const [only] = targets;
   const what =
     targets.length === 1 && only !== undefined && Object.keys(only).length === 1 ? { url: only.url } : { targets };
-  return { ...what, ...amountOf(flags), ...requestOf(flags), ...routeOf(flags), thresholds: flags.failIf };
+  return {
+    ...what,
+    ...amountOf(flags),
+    ...requestOf(flags),
+    ...routeOf(flags),
+    thresholds: flags.failIf,
+    secondHistograms: flags.hdr !== undefined,
+  };
 }
 
 function refuseUnbuilt({ h2, h2c, h3, streams }: LoadFlags): void {
@@ -191,9 +224,15 @@ function requestOf(flags: LoadFlags): Options {
   if (flags.header.length > 0) options.headers = flags.header.map(headerOf);
   if (flags.body !== undefined && flags.bodyFile !== undefined)
     throw usageError('--body and --body-file both give a body.');
-  if (flags.bodyFile !== undefined) options.body = readInput('--body-file', flags.bodyFile);
-  else if (flags.body?.startsWith('@')) options.body = readInput('--body', flags.body.slice(1));
+  if (flags.bodyFile !== undefined) options.body = { file: flags.bodyFile };
+  else if (flags.body?.startsWith('@')) options.body = textOf(readInput('--body', flags.body.slice(1)));
   else if (flags.body !== undefined) options.body = flags.body;
+  if (flags.compressed) options.compressed = true;
+  if (flags.cookies) options.cookies = true;
+  if (flags.follow) options.followRedirects = true;
+  if (!flags.templates) options.templates = false;
+  if (flags.data.length > 0) options.data = tablesOf(flags.data, flags.dataOrder);
+  else if (flags.dataOrder !== undefined) throw usageError('--data-order needs --data.');
   if (flags.bearer !== undefined) options.auth = { bearer: flags.bearer };
   if (flags.user !== undefined) {
     const at = flags.user.indexOf(':');
@@ -201,6 +240,23 @@ function requestOf(flags: LoadFlags): Options {
     options.auth = { username: flags.user.slice(0, at), password: flags.user.slice(at + 1) };
   }
   return options;
+}
+
+/** Text where it is some, for templates may be in it; else the bytes. */
+function textOf(bytes: Buffer): string | Buffer {
+  return isUtf8(bytes) ? bytes.toString('utf8') : bytes;
+}
+
+/** `users.csv` is the table `users`; `people=users.csv` is the table `people`. */
+function tablesOf(entries: readonly string[], order: string | undefined): LoadTables {
+  return Object.fromEntries(
+    entries.map((entry) => {
+      const at = entry.indexOf('=');
+      const file = entry.slice(at + 1);
+      const name = at < 0 ? path.basename(file, path.extname(file)) : entry.slice(0, at);
+      return [name, { file, ...(order === undefined ? {} : { order: order as TableOrder }) }];
+    }),
+  );
 }
 
 function headerOf(line: string): [name: string, value: string] {
@@ -239,7 +295,8 @@ function resolveEntryOf(entry: string): [hostAndPort: string, addresses: string[
   return [hostAndPort, addresses.split(',').map((address) => address.replace(/^\[|\]$/g, ''))];
 }
 
-const TARGET_LINE = /^(?:(\d+)\s+)?(?:([A-Z]+)\s+)?(\S+)$/;
+/** Blanks stand in templates alone. */
+const TARGET_LINE = /^(?:(\d+)\s+)?(?:([A-Z]+)\s+)?((?:\{\{.*?\}\}|\S)+)$/;
 
 /** Lines of `[WEIGHT] [METHOD] URL`; empty ones and those that begin with # are passed over. */
 function readTargets(file: string): LoadTargetOptions[] {

@@ -93,7 +93,7 @@ export class LoadMerger {
   readonly #raw = new Histogram();
   readonly #phases = LOAD_PHASES.map(() => new Histogram());
   readonly #tags: TagBuilder[];
-  readonly #requests = { started: 0, completed: 0, failed: 0, lateStarts: 0, notStarted: 0, repeated: 0 };
+  readonly #requests = { started: 0, completed: 0, failed: 0, lateStarts: 0, notStarted: 0, repeated: 0, redirected: 0 };
   readonly #connections = { opened: 0, reused: 0, failed: 0, lost: 0, closed: 0 };
   readonly #perLocalAddress: number[] = [];
   /** Seconds that not all shards have told yet, in order. */
@@ -172,7 +172,7 @@ export class LoadMerger {
   }
 
   #addToWhole(interval: LoadInterval): void {
-    const { started, completed, failed, lateStarts, notStarted, repeated } = interval;
+    const { started, completed, failed, lateStarts, notStarted, repeated, redirected } = interval;
     const requests = this.#requests;
     requests.started += started;
     requests.completed += completed;
@@ -180,6 +180,7 @@ export class LoadMerger {
     requests.lateStarts += lateStarts;
     requests.notStarted += notStarted;
     requests.repeated += repeated;
+    requests.redirected += redirected;
     if (interval.phase === 'measuring') this.completedInTime += completed;
     const connections = this.#connections;
     connections.opened += interval.opened;

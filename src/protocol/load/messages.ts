@@ -47,6 +47,7 @@ export interface LoadInterval {
   readonly lateStarts: number;
   readonly notStarted: number;
   readonly repeated: number;
+  readonly redirected: number;
   readonly statuses: readonly (readonly [status: number, count: number])[];
   readonly errors: Readonly<Record<string, number>>;
   /** The first message of each code that was new. */

@@ -7,15 +7,25 @@
 
 import type { HeaderPair } from '../http1/header-pairs.ts';
 import type { RouteOptions } from '../route-options.ts';
+import type { LoadTable, RequestTemplate } from './template.ts';
+
+export interface LoadBodyFile {
+  readonly path: string;
+  readonly bytes: number;
+}
 
 /** One kind of request. */
 export interface LoadTarget {
-  /** Absolute `http:` or `https:` URL, without credentials (they are in `headers` by now). */
+  /** Absolute `http:` or `https:` URL, without credentials (they are in `headers` by now). With a template: as it was written. */
   readonly url: string;
   readonly method: string;
   readonly headers: readonly HeaderPair[];
-  /** null: none. */
+  /** null: none, or a file's. */
   readonly body: Uint8Array | null;
+  /** A body that is read anew for each request, piece by piece; null: none. */
+  readonly bodyFile: LoadBodyFile | null;
+  /** The head, and a body with templates, where there are any; then `headers` is empty. null: there are none. */
+  readonly template: RequestTemplate | null;
   /** How often it is sent, against the weights of the others. Whole, 1 at least. */
   readonly weight: number;
   /** Its name in the result's `perTag`; several targets may share one. */
@@ -42,6 +52,12 @@ export type LoadModel = 'closed' | 'open';
 
 export interface LoadPlan {
   readonly targets: readonly LoadTarget[];
+  /** Of templates and scenarios. */
+  readonly tables: readonly LoadTable[];
+  /** Each connection's slot keeps the cookies that it is given. */
+  readonly cookies: boolean;
+  /** How many redirects in a row are followed; 0: none. */
+  readonly redirectsMax: number;
   /** Of all targets. `localAddress` is an array where there are several, used in turn by connection. */
   readonly route: Omit<RouteOptions, 'localAddress'>;
   /** Numeric addresses of this machine to connect from, in turn; empty: the kernel chooses. */

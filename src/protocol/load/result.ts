@@ -50,6 +50,8 @@ export interface LoadRequests {
   readonly notStarted: number;
   /** Sent a second time because their reused connection died before any byte of the answer (RFC 9110 §9.2.2); counted once above. */
   readonly repeated: number;
+  /** Of those started: to where an answer led, where redirects are followed. They do not count towards `options.requests`. */
+  readonly redirected: number;
 }
 
 /** A start is called late from here on: far more than a timer's and a turn's delay. */

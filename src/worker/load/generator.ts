@@ -60,6 +60,8 @@ export class LoadGenerator {
   readonly #arrivals: ArrivalSchedule | null;
   readonly #late: LateQueue;
   readonly #localCount: number;
+  /** Answers may lead to further requests. */
+  readonly #follows: boolean;
   /** The profile never changes its value. */
   readonly #constant: boolean;
 
@@ -120,6 +122,7 @@ export class LoadGenerator {
     this.#driver = new EpollDriver(this.#multi);
     this.#driver.onTurn = () => this.#endTurn();
     this.#alarm = new Alarm(() => this.#onAlarm());
+    this.#follows = plan.redirectsMax > 0;
     this.#constant = isConstant(plan.profile);
     this.#localCount = Math.max(1, plan.localAddresses.length);
     this.#recorder = new Recorder(isOpen, tagsOf(plan).length, plan.localAddresses.length);
@@ -134,8 +137,8 @@ export class LoadGenerator {
   }
 
   /** Whether slots may leave connections behind: to another origin, or because fewer are wanted. */
-  #mustBound({ targets, profile }: LoadPlan): boolean {
-    return new Set(targets.map(({ url }) => new URL(url).origin)).size > 1 || !isConstant(profile);
+  #mustBound({ targets, profile, redirectsMax }: LoadPlan): boolean {
+    return redirectsMax > 0 || new Set(targets.map(({ url }) => new URL(url).origin)).size > 1 || !isConstant(profile);
   }
 
   #addSlot(slot: number, isOpen: boolean): void {
@@ -381,8 +384,12 @@ export class LoadGenerator {
       this.#recorder.completed(transfer, dueMs, this.#tags[slot] as number, slot % this.#localCount);
     }
     this.#multi.remove(transfer);
-    this.#inFlight--;
     const { now } = this.#multi;
+    if (this.#follows && this.#phase !== 'over' && this.#source.follow?.(transfer, slot)) {
+      this.#follow(transfer, now);
+      return;
+    }
+    this.#inFlight--;
     if (this.#arrivals !== null) {
       this.#release(slot, now);
       return;
@@ -394,6 +401,16 @@ export class LoadGenerator {
     // The next one connects now, not when the driver has come to all sockets that are ready.
     this.#letConnect(now);
   };
+
+  /** Where its answer led. It belongs to the request that began it, so it does not count towards the number that was asked for. */
+  #follow(transfer: Transfer, now: number): void {
+    const slot = transfer.id;
+    if (!transfer.reused) this.#pacer.settled(slot);
+    if ((this.#due[slot] as number) >= this.#countFromMs) this.#recorder.redirected++;
+    this.#due[slot] = now;
+    if (now >= this.#countFromMs) this.#recorder.start(0);
+    this.#multi.add(transfer);
+  }
 
   #failed(transfer: Transfer): void {
     const { error } = transfer;
@@ -502,6 +519,7 @@ export class LoadGenerator {
     setImmediate(() => {
       this.#multi.close();
       this.#driver.stop();
+      this.#source.close?.();
     });
   }
 }

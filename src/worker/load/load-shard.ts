@@ -4,6 +4,7 @@ import { parentPort, workerData } from 'node:worker_threads';
 import type { FromLoadShard, LoadShardTask, ToLoadShard } from '../../protocol/load/messages.ts';
 import { LoadGenerator } from './generator.ts';
 import { WeightedTargets } from './request-source.ts';
+import { needsVariedTargets, VariedTargets } from './requests.ts';
 
 const port = parentPort;
 if (port === null) throw new Error('A load shard runs in a thread of its own.');
@@ -14,7 +15,8 @@ function tell(message: FromLoadShard): void {
   if (message.kind === 'done') port?.close();
 }
 
-const generator = new LoadGenerator(plan, shard, new WeightedTargets(plan, shard), tell);
+const source = needsVariedTargets(plan) ? new VariedTargets(plan, shard) : new WeightedTargets(plan, shard);
+const generator = new LoadGenerator(plan, shard, source, tell);
 port.on('message', (message: ToLoadShard) => {
   if (message.kind === 'begin') generator.begin(message.startMs);
   else generator.stop();

@@ -20,6 +20,7 @@ export interface Recorded {
   readonly lateStarts: number;
   readonly notStarted: number;
   readonly repeated: number;
+  readonly redirected: number;
   readonly statuses: readonly (readonly [number, number])[];
   readonly errors: Readonly<Record<string, number>>;
   readonly errorExamples: Readonly<Record<string, string>>;
@@ -37,6 +38,8 @@ export class Recorder {
   started = 0;
   notStarted = 0;
   lateStarts = 0;
+  /** Requests that an answer led to. */
+  redirected = 0;
   readonly #open: boolean;
   #completed = 0;
   #failed = 0;
@@ -120,6 +123,7 @@ export class Recorder {
       lateStarts: this.lateStarts,
       notStarted: this.notStarted,
       repeated: this.#repeated,
+      redirected: this.redirected,
       statuses: takeStatuses(this.#statuses),
       errors: this.#errors,
       errorExamples: this.#examples,
@@ -137,6 +141,7 @@ export class Recorder {
     this.started = 0;
     this.notStarted = 0;
     this.lateStarts = 0;
+    this.redirected = 0;
     this.#completed = 0;
     this.#failed = 0;
     this.#repeated = 0;

@@ -4,7 +4,7 @@
  */
 
 import { tagsOf } from '../../protocol/load/messages.ts';
-import type { LoadPlan } from '../../protocol/load/plan.ts';
+import type { LoadPlan, LoadTarget } from '../../protocol/load/plan.ts';
 import type { RouteOptions } from '../../protocol/route-options.ts';
 import type { Transfer } from '../multi/transfer.ts';
 import { type PreparedRequest, prepareRequest, type TransferOptions } from '../multi/transfer-options.ts';
@@ -21,6 +21,13 @@ export interface RequestSource {
   prepare(transfer: Transfer, slot: number): number;
   /** The request that a connection's transfer is made with; `prepare` is called before each use all the same. */
   first(slot: number): PreparedRequest;
+  /**
+   * The answer is complete and the transfer removed: where it leads somewhere, makes the transfer the request that goes there and
+   * answers true. Absent: answers never do.
+   */
+  follow?(transfer: Transfer, slot: number): boolean;
+  /** Nothing is asked for any more. */
+  close?(): void;
 }
 
 export class WeightedTargets implements RequestSource {
@@ -35,7 +42,7 @@ export class WeightedTargets implements RequestSource {
   constructor(plan: LoadPlan, shard: number) {
     const tags = tagsOf(plan);
     const locals = plan.localAddresses.length === 0 ? [undefined] : plan.localAddresses;
-    this.#requests = plan.targets.map((target) => locals.map((local) => prepare(plan, target, local)));
+    this.#requests = plan.targets.map((target) => locals.map((local) => prepareTarget(plan, target, local)));
     this.#tags = plan.targets.map(({ tag }) => tags.indexOf(tag));
     this.#localCount = locals.length;
     this.#rotation = rotationOf(plan.targets.map(({ weight }) => weight));
@@ -63,11 +70,13 @@ export class WeightedTargets implements RequestSource {
   }
 }
 
-function prepare(plan: LoadPlan, target: LoadPlan['targets'][number], local: string | undefined): PreparedRequest {
-  const { url, method, headers, body } = target;
+export function prepareTarget(plan: LoadPlan, target: LoadTarget, local: string | undefined): PreparedRequest {
+  const { url, method, headers, body, bodyFile } = target;
   const route: RouteOptions = local === undefined ? plan.route : { ...plan.route, localAddress: local };
   const options: TransferOptions = { url, method, headers, timeouts: NO_TIMEOUTS, ...route };
-  return prepareRequest({ ...options, ...(body === null ? {} : { body }), forbidReuse: !plan.keepAlive });
+  // Only the length of a file's body is needed here.
+  const content = bodyFile === null ? body : { length: bodyFile.bytes, read: () => null };
+  return prepareRequest({ ...options, ...(content === null ? {} : { body: content }), forbidReuse: !plan.keepAlive });
 }
 
 /**
