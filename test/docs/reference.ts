@@ -64,6 +64,14 @@ export function makeReference(): Reference {
   return { pages, undocumented };
 }
 
+/** The names of all public members of an exported class or interface. */
+export function memberNames(source: string, exportName: string): string[] {
+  const file = openProject().addSourceFileAtPath(ROOT + source);
+  openProject().resolveSourceFileDependencies();
+  const declaration = file.getExportedDeclarations().get(exportName)?.[0];
+  return declaration === undefined ? [] : membersOf(declaration).flatMap((member) => nameOf(member) ?? []);
+}
+
 /** Every pool option with its path: `connections.perOrigin`. Objects that have options of their own give a row for each of these. */
 export function poolOptionRows(): MemberRow[] {
   const source = openProject().addSourceFileAtPath(`${ROOT}src/main/options.ts`);

@@ -1,39 +1,23 @@
-/** The programs that stand in docs/, run as they are: one `js` block is one program. */
+/** The programs that stand in README.md and docs/, run as they are: one `js` block is one program. See test/docs/pages.ts. */
 
 import { execFile } from 'node:child_process';
-import { readFileSync } from 'node:fs';
-import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { expect, test } from 'vitest';
+import { blocksOf, ROOT, readPages } from '../docs/pages.ts';
 
-const ROOT = new URL('../../', import.meta.url);
-const PAGES = [
-  'content-coding',
-  'proxies',
-  'guard',
-  'redirects',
-  'retries',
-  'cookies',
-  'auth',
-  'fetch-all',
-  'streaming-and-upgrades',
-];
+const programs = readPages()
+  .flatMap(blocksOf)
+  .filter(({ kind }) => kind === 'js');
 
-const programs = PAGES.flatMap((page) => {
-  const text = readFileSync(new URL(`docs/${page}.md`, ROOT), 'utf8');
-  return [...text.matchAll(/^```js\n(.*?)^```$/gms)].map(([, program], index) => ({
-    name: `docs/${page}.md, ${index + 1}`,
-    program: program as string,
-  }));
-});
-
-test.concurrent.each(programs)('$name', async ({ program }) => {
+test.concurrent.each(programs)('$name', async ({ text }) => {
   // What it says in comments behind console.log it must print, up to an ellipsis.
-  const promised = [...program.matchAll(/^ *console\.log\(.*\); \/\/ (.*)$/gm)].map(([, text]) => text as string);
-  const run = promisify(execFile)(process.execPath, ['--input-type=module', '--eval', program], {
-    cwd: fileURLToPath(ROOT),
+  const promised = [...text.matchAll(/^ *(?:else )?console\.log\(.*\); \/\/ (.*)$/gm)].map(
+    ([, promise]) => promise as string,
+  );
+  const run = promisify(execFile)(process.execPath, ['--input-type=module', '--eval', text], {
+    cwd: ROOT,
     timeout: 20_000,
   });
   const { stdout } = await run;
-  for (const text of promised) expect(stdout).toContain(text.split('…')[0]);
+  for (const promise of promised) expect(stdout).toContain(promise.split('…')[0]);
 });

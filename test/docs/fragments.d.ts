@@ -1,0 +1,21 @@
+/** What `ts` blocks of the pages may use without saying where it comes from. Checked together with them, by `code-blocks.test.ts`. */
+
+import type { AddressInfo } from 'node:net';
+import type { FetchResponse, Pool } from 'shardfetch';
+import type { Multi, Transfer } from 'shardfetch/multi';
+
+declare global {
+  const pool: Pool;
+  const url: string;
+  const urls: string[];
+  const response: FetchResponse;
+  const multi: Multi;
+  const transfer: Transfer;
+}
+
+declare module 'node:net' {
+  interface Server {
+    /** Programs that have listened know that there is a port. */
+    address(): AddressInfo;
+  }
+}
