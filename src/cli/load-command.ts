@@ -1,15 +1,17 @@
 /** `shardfetch load`: flags in, a run, reports out. What a run is, is `shardfetch/load`'s; what reports look like, other files'. */
 
-import { accessSync, constants, existsSync, writeFileSync } from 'node:fs';
-import path from 'node:path';
 import { Command } from 'commander';
 import { LoadError, type LoadResult, load } from '../main/load/index.ts';
-import { CommandError, EXIT, EXIT_HELP, type ExitCode, exitCodeOf } from './exit-codes.ts';
+import { compareResults, failuresOf } from './compare.ts';
+import { comparisonText, parseLimit, readResult } from './compare-command.ts';
+import { applyConfig } from './config-file.ts';
+import { CommandError, EXIT, EXIT_HELP, type ExitCode, exitCodeOf, usageError } from './exit-codes.ts';
 import { watchInterrupts } from './interrupt.ts';
+import { openView } from './live-view.ts';
 import { addLoadFlags, type LoadFlags, loadOptionsOf } from './load-flags.ts';
-import { progressLine, summaryOf } from './summary.ts';
-
-const STANDARD_OUTPUT = '-';
+import { commandText, withoutCredentials } from './reports/command-text.ts';
+import { checkReportFiles, type ReportFlags, writeReports } from './reports/report-files.ts';
+import { summaryOf } from './summary.ts';
 
 const EXAMPLES = `
 Closed loop, which is the default: each connection sends its next request when it has its answer. It finds out how much a server can
@@ -24,6 +26,7 @@ Examples:
   shardfetch load -c 20k --local-addr 127.0.0.1-127.0.0.2 URL  more connections than one address has ports
   shardfetch load -m PUT -H 'content-type: application/json' -b @order.json URL
   shardfetch load -R 500 --fail-if 'p99>250ms' --fail-if 'errors>0.1%' --json result.json URL
+  shardfetch load -d 30s --html report.html --compare before.json --fail-if-worse 5% URL
 
 Letters are wrk's: -d is the duration (curl and hey: a body, here -b), -t are threads, -n is the number of requests.
 
@@ -36,66 +39,72 @@ export function loadCommand(setExitCode: (code: ExitCode) => void): Command {
     .argument('[url...]', 'what to ask for; several take turns')
     .addHelpText('after', EXAMPLES);
   return addLoadFlags(command).action(async (urls: string[], flags: LoadFlags) => {
-    setExitCode(await runLoad(urls, flags));
+    setExitCode(await runLoad(command, urls, flags));
   });
 }
 
 /** Throws CommandError for whatever keeps a run from taking place. */
-async function runLoad(urls: readonly string[], flags: LoadFlags): Promise<ExitCode> {
-  const options = loadOptionsOf(urls, flags);
-  const jsonFile = flags.json ?? (flags.j ? STANDARD_OUTPUT : undefined);
-  if (jsonFile !== undefined) checkWritable('--json', jsonFile);
-  const say = (line: string): void => {
-    if (!flags.quiet) process.stderr.write(`${line}\n`);
-  };
-  const interrupt = watchInterrupts(say);
-  let result: LoadResult;
+async function runLoad(command: Command, given: readonly string[], flags: LoadFlags): Promise<ExitCode> {
+  const fromFile = flags.config === undefined ? [] : applyConfig(command, flags.config);
+  // The file may say more flags than these were.
+  Object.assign(flags, command.opts());
+  const options = loadOptionsOf(given.length > 0 ? given : fromFile, flags);
+  const files: ReportFlags = flags.json === undefined && flags.j ? { ...flags, json: '-' } : flags;
+  const outputIsTaken = checkReportFiles(files);
+  const compare = prepareComparison(flags);
+
+  const title = (options.url ?? options.targets?.[0]?.url ?? '').toString();
+  const view = openView(process.stderr, {
+    quiet: flags.quiet === true,
+    title: `shardfetch load ${withoutCredentials(title)}`,
+    requests: options.requests ?? 0,
+    env: process.env,
+  });
+  const interrupt = watchInterrupts((line) => view.say(line));
+  let result: LoadResult | null = null;
   try {
     result = await load({
       ...options,
       signal: interrupt.signal,
-      onProgress: (progress) => say(progressLine(progress)),
+      onProgress: (progress) => view.progress(progress),
     });
   } catch (error) {
     if (error instanceof LoadError) throw new CommandError(exitCodeOf(error.kind), error.message);
     throw error;
   } finally {
     interrupt.stop();
+    // Where the summary comes next on the same screen, the view makes room.
+    view.end(result !== null && !outputIsTaken && process.stdout.isTTY !== true);
   }
-  const summary = `\n${summaryOf(result, flags.latency)}\n`;
-  // Standard output belongs to the JSON where that goes there.
-  if (jsonFile === STANDARD_OUTPUT) process.stderr.write(flags.quiet ? '' : summary);
+  const { text: comparison, worse } = compare(result);
+  const summary = `${[summaryOf(result, flags.latency), ...comparison].join('\n\n')}\n`;
+  // Standard output belongs to the report that goes there.
+  if (outputIsTaken) process.stderr.write(flags.quiet ? '' : summary);
   else process.stdout.write(summary);
-  if (jsonFile !== undefined) writeJson(jsonFile, result);
-  return exitCodeFor(result);
+  writeReports(files, result, commandText(process.argv.slice(2)));
+  const code = exitCodeFor(result);
+  return worse && code === EXIT.ok ? EXIT.threshold : code;
+}
+
+/** Reads what there is to compare with before the run, which may take an hour. */
+function prepareComparison({ compare, failIfWorse }: LoadFlags) {
+  const limit = parseLimit(failIfWorse);
+  if (compare === undefined) {
+    if (limit !== null) throw usageError('--fail-if-worse needs --compare FILE: worse than what?');
+    return () => ({ text: [], worse: false });
+  }
+  const before = readResult('--compare', compare);
+  return (after: LoadResult) => {
+    const comparison = compareResults(before, after);
+    return {
+      text: [comparisonText(comparison, limit)],
+      worse: limit !== null && failuresOf(comparison, limit).length > 0,
+    };
+  };
 }
 
 function exitCodeFor({ verdict, requests }: LoadResult): ExitCode {
   if (verdict === 'interrupted') return EXIT.interrupted;
   if (verdict === 'failed') return EXIT.threshold;
   return requests.completed === 0 && requests.started > 0 ? EXIT.unanswered : EXIT.ok;
-}
-
-/** Before the run: a report that could not be written after an hour would be a pity. */
-export function checkWritable(flag: string, file: string): void {
-  if (file === STANDARD_OUTPUT) return;
-  try {
-    accessSync(existsSync(file) ? file : path.dirname(path.resolve(file)), constants.W_OK);
-  } catch (error) {
-    const { code } = error as NodeJS.ErrnoException;
-    throw new CommandError(EXIT.arguments, `${flag}: ${file} cannot be written (${code ?? 'unknown reason'}).`);
-  }
-}
-
-function writeJson(file: string, result: LoadResult): void {
-  const text = `${JSON.stringify(result, null, 2)}\n`;
-  if (file === STANDARD_OUTPUT) {
-    process.stdout.write(text);
-    return;
-  }
-  try {
-    writeFileSync(file, text);
-  } catch (error) {
-    throw new CommandError(EXIT.report, `--json: ${file} could not be written: ${(error as Error).message}.`);
-  }
 }

@@ -8,14 +8,14 @@ import {
   type LoadThresholdResult,
 } from '../main/load/index.ts';
 import { bucketsOf } from './reports/buckets.ts';
-import { bytesText, countText, percentText, table, timeText } from './text.ts';
+import { borderText, bytesText, countText, percentText, table, timeText } from './text.ts';
 
 const MS_PER_SECOND = 1_000;
 const SHOWN_PERCENTILES = ['50', '90', '99', '99.9'] as const;
 
 /** Longer bars say no more. */
 const BAR_CELLS = 40;
-const BUCKETS_MAX = 10;
+const BUCKETS_MAX = 14;
 
 /** `all`: the whole table of latencies. */
 export function summaryOf(result: LoadResult, all = false): string {
@@ -38,11 +38,13 @@ export function summaryOf(result: LoadResult, all = false): string {
 }
 
 /** The run in one sentence: how it ended, and the figures that matter most. */
-export function verdictOf({ verdict, requests, rate, latency, thresholds, durationMs }: LoadResult): string {
+export function verdictOf({ verdict, requests, rate, latency, statuses, thresholds, durationMs }: LoadResult): string {
   const { completed, failed, started } = requests;
   const crossed = thresholds.filter((threshold) => threshold.crossed).map(({ text }) => text);
   const p99 = completed === 0 ? '' : `, p99 ${timeText(latency.corrected.percentilesUs['99'] as number)}`;
-  const figures = `${countText(rate)} requests/s${p99}, ${countText(failed)} failed`;
+  const bad = Object.entries(statuses).reduce((sum, [status, count]) => sum + (Number(status) >= 400 ? count : 0), 0);
+  const refused = bad > 0 ? `, ${countText(bad)} answered with 400 or above` : '';
+  const figures = `${countText(rate)} requests/s${p99}, ${countText(failed)} failed${refused}`;
   const nothing = completed === 0 && started > 0;
   switch (verdict) {
     case 'interrupted':
@@ -56,17 +58,28 @@ export function verdictOf({ verdict, requests, rate, latency, thresholds, durati
   return verdict satisfies never;
 }
 
-function headline({ targets, options, durationMs }: LoadResult): string {
+/** What was under load, in a few words. */
+export function targetText({ targets }: LoadResult): string {
   const [first] = targets;
-  const what =
-    targets.length === 1 && first !== undefined ? `${first.method} ${first.url}` : `${targets.length} targets`;
+  if (targets.length === 1 && first !== undefined) return `${first.method} ${first.url}`;
+  const origins = new Set(targets.map(({ url }) => originOf(url)));
+  return `${targets.length} targets of ${origins.size === 1 ? [...origins][0] : `${origins.size} origins`}`;
+}
+
+/** A scenario's target may be no URL. */
+function originOf(url: string): string {
+  return URL.canParse(url) ? new URL(url).origin : url;
+}
+
+function headline(result: LoadResult): string {
+  const { options, durationMs } = result;
   const threads = options.shards === 1 ? '1 thread' : `${options.shards} threads`;
   const connections = `${countText(options.connections)} connection${options.connections === 1 ? '' : 's'}`;
   const how =
     options.model === 'closed'
       ? `closed loop, ${options.keepAlive ? connections : `${connections}, a new one per request`}`
       : `open loop, ${options.rate === null ? 'a changing rate' : `${countText(options.rate)} requests/s`}, up to ${connections}`;
-  return `${what}\n${how}, ${threads}, ${(durationMs / MS_PER_SECOND).toFixed(1)} s`;
+  return `${targetText(result)}\n${how}, ${threads}, ${(durationMs / MS_PER_SECOND).toFixed(1)} s`;
 }
 
 function requestsLine({ requests, rate, options }: LoadResult): string {
@@ -125,7 +138,7 @@ function histogramLines({ histogram, count }: LoadDistribution): string[] {
   const buckets = bucketsOf(Histogram.decode(histogram), BUCKETS_MAX);
   const most = Math.max(...buckets.map((bucket) => bucket.count));
   const rows = buckets.map((bucket) => [
-    `up to ${timeText(bucket.toUs)}`,
+    `up to ${borderText(bucket.toUs)}`,
     countText(bucket.count),
     percentText(bucket.count / count),
   ]);
@@ -158,7 +171,7 @@ function detailLines(result: LoadResult): string[] {
   ];
   const lines = rows.map(([name = '', text = '']) => `  ${name.padEnd(12)} ${text}`);
   for (const [code, count] of Object.entries(errors)) {
-    lines.push(`  ${'Failed'.padEnd(12)} ${countText(count)} ${code}: ${errorExamples[code] ?? ''}`);
+    lines.push(`  ${'Failed'.padEnd(12)} ${countText(count)} ${code}: ${errorExamples[code] ?? ''}`.trimEnd());
   }
   if (perTag.length > 1) {
     lines.push('');

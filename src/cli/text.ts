@@ -9,6 +9,13 @@ export function timeText(us: number): string {
   return `${threeDigits(us / US_PER_SECOND)} s`;
 }
 
+/** A round time: `1 ms`, `1.5 ms`. */
+export function borderText(us: number): string {
+  return timeText(us)
+    .replace(/(\.\d*?)0+ /, '$1 ')
+    .replace('. ', ' ');
+}
+
 export function countText(count: number): string {
   return Math.round(count).toLocaleString('en-US');
 }

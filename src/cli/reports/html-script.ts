@@ -18,7 +18,7 @@ export const REPORT_SCRIPT = `
   const short = (value) => String(Number(digits(value)));
   const time = (us, format = digits) => us == null ? '–' : us < 1000 ? Math.round(us) + ' us' : us < 1e6 ? format(us / 1e3) + ' ms' : format(us / 1e6) + ' s';
   const count = (value) => value == null ? '–' : Math.round(value).toLocaleString('en-US');
-  const fine = (value) => value == null ? '–' : value < 10 && value > 0 ? short(value) : count(value);
+  const fine = (value) => value == null ? '–' : value < 100 && value > 0 ? short(value) : count(value);
   const clock = (s) => s < 0 ? '-' + clock(-s) : s < 120 ? s + ' s' : Math.floor(s / 60) + ':' + String(Math.round(s % 60)).padStart(2, '0') + (s < 3600 ? ' min' : '');
   const share = (x) => {
     const percent = 100 * (1 - 1 / x);
@@ -26,7 +26,7 @@ export const REPORT_SCRIPT = `
     return 'p' + Number(percent.toFixed(decimals + 1));
   };
 
-  function axis(label, values, extra) {
+  function axis(values, extra) {
     return Object.assign({
       stroke: colour('quiet'), grid: { stroke: colour('grid'), width: 1 }, ticks: { stroke: colour('grid'), width: 1 },
       font: '12px system-ui, sans-serif', values: (plot, splits) => splits.map((value) => value == null ? '' : values(value)),
@@ -44,32 +44,49 @@ export const REPORT_SCRIPT = `
   function latencyScale(lists) {
     let least = Infinity, most = 0;
     for (const list of lists) for (const value of list) if (value > 0) { least = Math.min(least, value); most = Math.max(most, value); }
-    return most / least > 30
+    return most / least > 100
       ? { distr: 3, log: 10, range: [10 ** Math.floor(Math.log10(least)), 10 ** Math.ceil(Math.log10(most))] }
       : { range: [0, most > 0 ? most * 1.05 : 1] };
   }
 
-  /** On a logarithmic scale only powers of ten have a label, and 2 and 5 where there are few of those. */
-  function logSplits(values) {
-    return (plot, splits) => {
-      const scale = plot.scales.y;
-      const wide = scale.distr === 3 && Math.log10(scale.max / scale.min) > 2.5;
-      return splits.map((value) => {
-        if (value == null) return '';
-        if (scale.distr !== 3) return values(value);
-        const step = Math.round(value / 10 ** Math.floor(Math.log10(value) + 1e-9));
-        return step === 1 || (!wide && (step === 2 || step === 5)) ? values(value) : '';
-      });
-    };
+  /** On a logarithmic scale only powers of ten have a line, and 2 and 5 where there are few of those. */
+  const latencyAxis = () => axis((value) => time(value, short), {
+    size: 78,
+    filter: (plot, splits) => {
+      const { distr, min, max } = plot.scales.y;
+      if (distr !== 3) return splits;
+      const steps = Math.log10(max / min) > 2.5 ? [1] : [1, 2, 5];
+      return splits.map((value) => steps.includes(Math.round(value / 10 ** Math.floor(Math.log10(value) + 1e-9))) ? value : null);
+    },
+  });
+
+  /** What comes before 0 counts for nothing. */
+  function shadeWarmup(plot) {
+    if (!(data.t[0] < 0)) return;
+    const { left, top, height } = plot.bbox;
+    const { ctx } = plot;
+    const right = Math.min(plot.valToPos(0, 'x', true), left + plot.bbox.width);
+    if (!(right > left)) return;
+    ctx.save();
+    ctx.fillStyle = colour('grid');
+    ctx.globalAlpha = 0.6;
+    ctx.fillRect(left, top, right - left, height);
+    ctx.globalAlpha = 1;
+    ctx.fillStyle = colour('quiet');
+    ctx.font = 11 * devicePixelRatio + 'px system-ui, sans-serif';
+    ctx.textBaseline = 'top';
+    if (right - left > 70 * devicePixelRatio) ctx.fillText('warm-up', left + 6 * devicePixelRatio, top + 5 * devicePixelRatio);
+    ctx.restore();
   }
 
-  function overTime(id, series, columns, values, yScale, yAxis) {
+  function overTime(id, series, columns, yScale, yAxis) {
     const element = document.getElementById(id);
     if (element === null || columns[0].length === 0) return;
     draw(element, {
       scales: { x: { time: false, range: (plot, min, max) => min === max ? [min - 0.5, max + 0.5] : [min, max] }, y: yScale },
-      axes: [axis('', clock, { incrs: [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400] }), axis('', values, Object.assign({ size: 78 }, yAxis))],
+      axes: [axis(clock, { incrs: [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400] }), yAxis],
       series: [{ label: 'at', value: (plot, value) => value == null ? '–' : clock(value) }, ...series],
+      hooks: { drawClear: [shadeWarmup] },
       cursor: { sync: { key: zoomTogether.key }, drag: { x: true, y: false }, focus: { prox: 30 } },
     }, columns);
   }
@@ -79,6 +96,7 @@ export const REPORT_SCRIPT = `
     plots.push(new uPlot(Object.assign({ width, height: HEIGHT, legend: { live: true } }, options), columns, element));
   }
 
+  const countAxis = () => axis(fine, { size: 78 });
   const fromZero = { range: (plot, min, max) => [0, max > 0 ? max * 1.08 : 1] };
 
   function drawAll() {
@@ -87,15 +105,15 @@ export const REPORT_SCRIPT = `
     const faded = (name) => colour(name) + '22';
     overTime('rate', [
       line('completed', 0, count, { fill: faded('series-1') }),
-      ...(data.isOpen ? [line('due', 1, count, { dash: [6, 4] })] : []),
-    ], [data.t, data.rate, ...(data.isOpen ? [data.due] : [])], fine, fromZero);
+      ...(data.isOpen ? [line('started', 1, count, { dash: [6, 4] })] : []),
+    ], [data.t, data.rate, ...(data.isOpen ? [data.started] : [])], fromZero, countAxis());
 
     const latencies = data.latency.map(({ us }) => us);
     overTime('latency', data.latency.map(({ name }, index) => line(name, [3, 1, 2, 0][index], time)), [data.t, ...latencies],
-      (value) => time(value, short), latencyScale(latencies), { values: logSplits((value) => time(value, short)) });
+      latencyScale(latencies), latencyAxis());
 
-    overTime('errors', data.errors.map(({ name }, index) => line(name, index + 1, fine)), [data.t, ...data.errors.map(({ perSecond }) => perSecond)], fine, fromZero);
-    overTime('connections', [line('open', 2, count, { fill: faded('series-3') })], [data.t, data.connections], fine, fromZero);
+    overTime('errors', data.errors.map(({ name }, index) => line(name, index + 1, fine)), [data.t, ...data.errors.map(({ perSecond }) => perSecond)], fromZero, countAxis());
+    overTime('connections', [line('open', 2, count, { fill: faded('series-3') })], [data.t, data.connections], fromZero, countAxis());
     drawPercentiles();
   }
 
@@ -110,10 +128,10 @@ export const REPORT_SCRIPT = `
     const ticks = [];
     for (let x = 1; x <= most; x *= 10) for (const part of most > 1e3 ? [1] : [1, 2, 4]) if (x * part <= most) ticks.push(x * part);
     draw(element, {
-      scales: { x: { time: false, distr: 3, log: 10, range: [1, most] }, y: latencyScale(curves.map(({ us }) => us)) },
+      scales: { x: { time: false, distr: 3, log: 10, range: [1, most] }, y: latencyScale(curves.map(({ x, us }) => us.filter((value, at) => x[at] >= 1.1))) },
       axes: [
-        axis('', (x) => share(x), { splits: () => ticks, filter: (plot, splits) => splits, values: (plot, splits) => splits.map(share) }),
-        axis('', time, { size: 78, values: logSplits((value) => time(value, short)) }),
+        axis((x) => share(x), { splits: () => ticks, filter: (plot, splits) => splits, values: (plot, splits) => splits.map(share) }),
+        latencyAxis(),
       ],
       series: [
         { label: 'percentile', value: (plot, x) => x == null ? '–' : share(x) },

@@ -8,8 +8,8 @@ import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { Histogram, LATE_MS, type LoadDistribution, type LoadResult, type LoadSecond } from '../../main/load/index.ts';
-import { foundText, verdictOf } from '../summary.ts';
-import { bytesText, countText, percentText, timeText } from '../text.ts';
+import { foundText, targetText, verdictOf } from '../summary.ts';
+import { borderText, bytesText, countText, percentText, timeText } from '../text.ts';
 import { bucketsOf } from './buckets.ts';
 import { rateOf } from './csv.ts';
 import { REPORT_SCRIPT } from './html-script.ts';
@@ -69,11 +69,6 @@ function scriptJson(value: unknown): string {
     .replaceAll('<', '\\u003c')
     .replaceAll('\u2028', '\\u2028')
     .replaceAll('\u2029', '\\u2029');
-}
-
-function targetText({ targets }: LoadResult): string {
-  const [first] = targets;
-  return targets.length === 1 && first !== undefined ? `${first.method} ${first.url}` : `${targets.length} targets`;
 }
 
 function titleOf(result: LoadResult): string {
@@ -201,7 +196,7 @@ function distribution({ latency }: LoadResult): Markup {
         ['From when due', latency.corrected],
         ['From when sent', latency.raw],
       ]
-    : [['All', latency.corrected]];
+    : [['Whole request', latency.corrected]];
   for (const [phase, of] of Object.entries(latency.phases))
     if (of.maxUs > 0) columns.push([PHASE_NAMES[phase] ?? phase, of]);
   const row = (name: string, of: (distribution: LoadDistribution) => number) => [
@@ -245,7 +240,7 @@ ${buckets.map(
   ({
     toUs,
     count,
-  }) => html`<tr><th>${timeText(toUs)}</th><td>${countText(count)}</td><td>${percentText(count / total)}</td><td><svg viewBox="0 0 1000 10" preserveAspectRatio="none" aria-hidden="true"><rect width="${count === 0 ? 0 : Math.max(2, Math.round((count / most) * 1000))}" height="10"></rect></svg></td></tr>
+  }) => html`<tr><th>${borderText(toUs)}</th><td>${countText(count)}</td><td>${percentText(count / total)}</td><td><svg viewBox="0 0 1000 10" preserveAspectRatio="none" aria-hidden="true"><rect width="${count === 0 ? 0 : Math.max(2, Math.round((count / most) * 1000))}" height="10"></rect></svg></td></tr>
 `,
 )}</tbody></table></figure>`;
 }

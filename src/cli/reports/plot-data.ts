@@ -11,8 +11,8 @@ export interface PlotData {
   readonly t: readonly number[];
   readonly isOpen: boolean;
   readonly rate: readonly number[];
-  /** Requests that were due, per second; empty in closed loop. */
-  readonly due: readonly number[];
+  /** Requests that were sent, per second; empty in closed loop. */
+  readonly started: readonly number[];
   readonly latency: readonly { readonly name: string; readonly us: readonly (number | null)[] }[];
   readonly errors: readonly { readonly name: string; readonly perSecond: readonly number[] }[];
   readonly connections: readonly number[];
@@ -36,7 +36,7 @@ export function plotData({ perSecond, options, latency }: LoadResult): PlotData 
     t: seconds.map(({ t }) => t),
     isOpen,
     rate: seconds.map(rateOf),
-    due: isOpen ? seconds.map((second) => per(second, second.started + second.notStarted)) : [],
+    started: isOpen ? seconds.map((second) => per(second, second.started)) : [],
     latency: [
       latencyOf('max', ({ maxUs }) => maxUs),
       latencyOf('p99', ({ p99Us }) => p99Us),
