@@ -38,6 +38,10 @@ export class ConnectionPacer {
     return this.#head < this.#waiting.length;
   }
 
+  get waitingCount(): number {
+    return this.#waiting.length - this.#head;
+  }
+
   get connecting(): readonly number[] {
     return this.#connecting;
   }

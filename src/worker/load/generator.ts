@@ -119,6 +119,8 @@ export class LoadGenerator {
       lifetimeMs: IDLE_MS,
       resolve: plan.resolve,
     });
+    // Where connections rest while their slots think, all take turns: the last ones would serve everybody, and the others nobody.
+    if (plan.thinkMs[1] > 0) this.#multi.cache.takes = 'oldest';
     this.#driver = new EpollDriver(this.#multi);
     this.#driver.onTurn = () => this.#endTurn();
     this.#alarm = new Alarm(() => this.#onAlarm());
@@ -309,6 +311,9 @@ export class LoadGenerator {
     }
     if (!this.#pacer.isWaiting) return;
     for (let slot = this.#pacer.next(now); slot >= 0; slot = this.#pacer.next(now)) {
+      // Others' idle connections are theirs: they think.
+      const transfer = this.#transfers[slot] as Transfer;
+      transfer.freshConnect = true;
       this.#start(slot, now, now);
       if (this.#left === 0) this.#pacer.clear();
     }
@@ -335,8 +340,14 @@ export class LoadGenerator {
   /** It has thought, or has waited long enough after it could not connect. */
   #thought(slot: number, now: number): void {
     if (slot >= this.#wanted) this.#resting[slot] = true;
-    else if (this.#multi.cache.idleCount > 0) this.#start(slot, now, now);
+    else if (this.#hasConnectionFor) this.#start(slot, now, now);
     else this.#connect(slot, now);
+  }
+
+  /** Each slot that sends has a connection of its own, even if it is never asked which. */
+  get #hasConnectionFor(): boolean {
+    const { cache } = this.#multi;
+    return cache.idleCount > 0 && cache.openCount + this.#pacer.waitingCount >= this.#wanted;
   }
 
   #connect(slot: number, now: number): void {
@@ -395,7 +406,10 @@ export class LoadGenerator {
       return;
     }
     const { reused } = transfer;
-    if (!reused) this.#pacer.settled(slot);
+    if (!reused) {
+      this.#pacer.settled(slot);
+      transfer.freshConnect = false;
+    }
     this.#next(slot, now, !kept, 0);
     if (reused || !this.#pacer.isWaiting) return;
     // The next one connects now, not when the driver has come to all sockets that are ready.
@@ -429,6 +443,7 @@ export class LoadGenerator {
     this.#inFlight--;
     const now = this.#multi.io.now();
     this.#pacer.settled(slot);
+    transfer.freshConnect = false;
     if (this.#arrivals === null) this.#next(slot, now, true, transfer.connectUs < 0 ? CONNECT_RETRY_MS : 0);
     else this.#release(slot, now);
   }

@@ -140,7 +140,7 @@ export class Transfer {
   /** @internal Set in 'dialing', until connected. */ dial: Dial | null = null;
   /** @internal Set in 'dialing', once connected: TLS, or a proxy. */ handshake: Handshake | null = null;
   /** @internal Set in 'sending', 'waiting' and 'body'. */ connection: Connection | null = null;
-  /** @internal */ readonly freshConnect: boolean;
+  /** @internal Changed between runs by who sends many requests. */ freshConnect: boolean;
   /** @internal null: the engine opens and closes its sockets itself. */ readonly socketHooks: SocketHooks | null =
     null;
   /** @internal */ retried = false;
