@@ -60,6 +60,7 @@ const FIELDS: readonly { field: string; at: string; changed: Changed }[] = [
     changed: { proxy: { ...BASE_PROXY, tls: tlsWith(field), identity: `tls ${field}` } },
   })),
   { field: 'guard', at: 'guard', changed: { guard: { identity: 'function 1', judge: () => undefined } } },
+  { field: 'group', at: 'group', changed: { group: 'user 1' } },
 ];
 
 /** A proxy of which this field is another's. */

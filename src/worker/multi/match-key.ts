@@ -50,6 +50,7 @@ const PROXY_FIELDS = [
 ] as const satisfies readonly (keyof ProxyPlan)[];
 /** A connection that was opened under another guard, or none, leads to an address that this one was not asked about. */
 const sameGuard: SameField = (a, b) => a.guard?.identity === b.guard?.identity;
+const sameGroup: SameField = (a, b) => a.group === b.group;
 
 const LADDER: readonly (readonly [field: string, same: SameField])[] = [
   ['scheme', sameScheme],
@@ -69,6 +70,7 @@ const LADDER: readonly (readonly [field: string, same: SameField])[] = [
   ...PROXY_FIELDS.map((field) => [`proxy ${field}`, sameProxy(field)] as const),
   ...TLS_FIELDS.map((field) => [`proxy tls ${field}`, sameProxyTls(field)] as const),
   ['guard', sameGuard],
+  ['group', sameGroup],
 ];
 
 function sameTls(field: keyof TlsPlan): SameField {
@@ -115,6 +117,7 @@ export function matchKeyOf(route: Route): string {
     tls?.identity,
     route.proxy?.identity,
     route.guard?.identity,
+    route.group,
   ];
   return `${origin.text} ${JSON.stringify(rest)}`;
 }

@@ -48,6 +48,8 @@ export interface Route {
   readonly forwards: boolean;
   /** Who is asked about addresses; null: nobody. */
   readonly guard: Guard | null;
+  /** Whose connections: those of one group serve no other. '': everybody's. */
+  readonly group: string;
   /** True exactly when everything but the origin is the default: then the origin's text tells routes apart. */
   readonly plain: boolean;
   /** @internal Where a connection cache last found it to lead, so that a request looks nothing up. No part of the value. */
@@ -76,6 +78,7 @@ export function routeOf(origin: Origin, plan: RoutePlan = PLAIN_PLAN): Route {
     proxy,
     forwards: proxy !== null && forwardsTo(proxy, origin, connectTo),
     guard: plan.guard,
+    group: '',
     plain,
     destination: null,
   };
@@ -84,6 +87,11 @@ export function routeOf(origin: Origin, plan: RoutePlan = PLAIN_PLAN): Route {
 /** Where the TCP connection goes: meaningless with a `unixPath`. */
 export function tcpTarget(route: Route): HostPort {
   return route.proxy ?? route.connectTo ?? route.origin;
+}
+
+/** The same, over connections that belong to this group alone: a virtual user's. */
+export function inGroup(route: Route, group: string): Route {
+  return { ...route, group, plain: false, destination: null };
 }
 
 /** Another target than the origin's is for a tunnel, where the proxy does not know better (curl, too). */
