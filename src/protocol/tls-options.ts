@@ -215,11 +215,17 @@ function checkFields(option: string, given: TlsOptions): Omit<TlsPlan, 'identity
 }
 
 function checkTogether(option: string, fields: Omit<TlsPlan, 'identity'>): void {
-  const { cert, key, pfx, minVersion, maxVersion } = fields;
+  const { cert, key, pfx, minVersion, maxVersion, ciphers } = fields;
   if (VERSIONS.indexOf(minVersion) > VERSIONS.indexOf(maxVersion)) {
     throw invalidArgument(
       `${option}.minVersion`,
       `${option}.minVersion ${minVersion} is above ${option}.maxVersion ${maxVersion}.`,
+    );
+  }
+  if (maxVersion !== 'TLSv1.3' && splitCiphers(ciphers).ciphers === '') {
+    throw invalidArgument(
+      `${option}.ciphers`,
+      `${option}.ciphers holds none that ${option}.maxVersion ${maxVersion} allows, only suites of TLS 1.3.`,
     );
   }
   if (pfx !== '' && (cert.length > 0 || key.length > 0)) {
@@ -273,7 +279,10 @@ function tryCertificates(option: string, pem: string): void {
 }
 
 function unusable(option: string, cause: unknown): Error {
-  const error = invalidArgument(option, `${option} cannot be used: ${cause instanceof Error ? cause.message : cause}.`);
+  const message = cause instanceof Error ? cause.message : String(cause);
+  // What OpenSSL says where it has no reason, of `sigalgs` above all.
+  const reason = /reason\(0\)/.test(message) ? 'OpenSSL does not know what it says' : message;
+  const error = invalidArgument(option, `${option} cannot be used: ${reason}.`);
   error.cause = cause;
   return error;
 }

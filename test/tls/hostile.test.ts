@@ -381,6 +381,13 @@ describe('hostile/116', () => {
     expect(error).toEqual(failed(/tls\.minVersion|alert|version/));
   });
 
+  test('hostile/116 a server of TLS 1.2, where only suites of TLS 1.3 are allowed, gets none that was not named', async () => {
+    const given = { ciphers: 'TLS_AES_128_GCM_SHA256' };
+    const error = await refusal('good', 'good.test', given, { maxVersion: 'TLSv1.2' });
+    expect(error).toMatchObject({ code: 'TLS_FAILED', limit: 'tls.minVersion' });
+    await accepted('good', 'good.test', given);
+  });
+
   test('hostile/116 a chain signed with SHA-1, and a key of 512 bits', async () => {
     // Servers themselves refuse such a certificate, unless told otherwise.
     const weak = { ciphers: 'DEFAULT@SECLEVEL=0' };

@@ -37,12 +37,16 @@ describe('refused before any I/O', () => {
     ['tls.rejectUnauthorized', { rejectUnauthorized: 0 }],
     ['tls.servername', { servername: '127.0.0.1' }],
     ['tls.servername', { servername: 'a b' }],
+    ['tls.servername', { servername: '.test' }],
+    ['tls.servername', { servername: 'a..test' }],
+    ['tls.servername', { servername: '.' }],
     ['tls.servername', { servername: 'good.test\0.evil.test' }],
     ['tls.minVersion', { minVersion: 'SSLv3' }],
     ['tls.minVersion', { minVersion: 'TLSv1.3', maxVersion: 'TLSv1.2' }],
     ['tls.maxVersion', { maxVersion: 1.3 }],
     ['tls.ciphers', { ciphers: 'NONSENSE' }],
     ['tls.ciphers', { ciphers: '' }],
+    ['tls.ciphers', { ciphers: 'TLS_AES_128_GCM_SHA256', maxVersion: 'TLSv1.2' }],
     ['tls.sigalgs', { sigalgs: 'nonsense' }],
     ['tls.ecdhCurve', { ecdhCurve: 'nonsense' }],
     ['tls.alpn', { alpn: ['h2'] }],
@@ -55,6 +59,12 @@ describe('refused before any I/O', () => {
   ])('%s', (limit, given) => {
     const refused = expect.objectContaining({ code: 'INVALID_ARGUMENT', phase: 'arguments', limit });
     expect(() => new Transfer({ url: 'https://a.test/', tls: given as TlsOptions })).toThrow(refused);
+  });
+
+  test('a list that OpenSSL has no words for is told in ours', () => {
+    expect(() => resolveTlsOptions({ sigalgs: 'nonsense' })).toThrow(
+      'tls.sigalgs cannot be used: OpenSSL does not know',
+    );
   });
 
   test('no message shows a key', () => {

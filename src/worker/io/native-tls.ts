@@ -151,7 +151,8 @@ export class NativeTls implements TlsIo {
       groups: plan.ecdhCurve,
       alpn: alpnBytes(plan.alpn),
       keyLog: plan.keyLog === '' ? (process.env.SSLKEYLOGFILE ?? '') : plan.keyLog,
-      versionMin: VERSION_NUMBERS[plan.minVersion],
+      // OpenSSL takes an empty list for its own: who names only suites of TLS 1.3 wants no other version. Node does the same.
+      versionMin: VERSION_NUMBERS[ciphers === '' ? 'TLSv1.3' : plan.minVersion],
       versionMax: VERSION_NUMBERS[plan.maxVersion],
       verify: plan.rejectUnauthorized,
       keepSessions: plan.sessionReuse,

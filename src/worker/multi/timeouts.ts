@@ -2,7 +2,7 @@
 
 import { TransferError } from '../../protocol/errors.ts';
 import type { Origin } from '../../protocol/origin.ts';
-import { detourOf } from './route.ts';
+import { detourOf, type Route } from './route.ts';
 import type { NoDescriptor } from './socket-opener.ts';
 import type { Transfer } from './transfer.ts';
 
@@ -37,7 +37,7 @@ export function phaseTimeout({ origin, route, timeouts, phase, state, dial }: Tr
       if (dial !== null && dial.shortage !== null) return noDescriptor(origin, dial.shortage, timeouts.connectMs);
       return new TransferError(
         'CONNECT_TIMEOUT',
-        `${CONNECTING[phase as keyof typeof CONNECTING]} ${origin.text}${detourOf(route)} took longer than ${timeouts.connectMs} ms; check the address or raise timeouts.connectMs.`,
+        `${CONNECTING[phase as keyof typeof CONNECTING]} ${origin.text}${detourOf(route)} took longer than ${timeouts.connectMs} ms; check the address${isAsking(phase, route) ? ', and that tls.checkServerIdentity answers,' : ''} or raise timeouts.connectMs.`,
         { limit: 'timeouts.connectMs', phase },
       );
     case 'sending':
@@ -55,6 +55,11 @@ export function phaseTimeout({ origin, route, timeouts, phase, state, dial }: Tr
         { limit: 'timeouts.bodyIdleMs', phase },
       );
   }
+}
+
+/** Whether the application's function may be what was waited for. */
+function isAsking(phase: Transfer['phase'], { tls }: Route): boolean {
+  return phase === 'tls' && tls !== null && tls.checkServerIdentity !== null;
 }
 
 /** It waited for a descriptor until its clock ran out: more time is not what it lacks. */

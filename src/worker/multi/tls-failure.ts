@@ -56,7 +56,13 @@ const UNKNOWN_RULE: Omit<Rule, 'what'> = {
 
 /** Alerts (RFC 8446 §6.2) that say which option the peer objects to. */
 const ALERT_OPTIONS: ReadonlyMap<number, readonly [option: string, hint: string]> = new Map([
-  [40, ['tls.ciphers', 'nothing that both sides allow was found; see tls.ciphers, tls.minVersion and tls.cert']],
+  [
+    40,
+    [
+      'tls.ciphers',
+      'nothing that both sides allow was found; see tls.ciphers, sigalgs, ecdhCurve, minVersion and cert',
+    ],
+  ],
   [42, ['tls.cert', 'it objects to the certificate of tls.cert, or to none being given']],
   [43, ['tls.cert', 'it objects to the kind of certificate of tls.cert']],
   [44, ['tls.cert', 'the certificate of tls.cert was revoked']],
@@ -151,6 +157,7 @@ export function explained({ alert, reason }: TlsFault): { readonly what: string;
     const what = `the peer speaks no version of TLS that is allowed (${reason}); see tls.minVersion`;
     return { what, limit: 'tls.minVersion' };
   }
+  if (/no ciphers available/.test(reason)) return { what: `${reason}; see tls.ciphers`, limit: 'tls.ciphers' };
   return { what: reason };
 }
 
