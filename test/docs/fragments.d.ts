@@ -11,6 +11,12 @@ declare global {
   const response: FetchResponse;
   const multi: Multi;
   const transfer: Transfer;
+  /** The name of a file. */
+  const file: string;
+  /** A PEM. */
+  const ca: string;
+  const token: string;
+  const signal: AbortSignal;
 }
 
 declare module 'node:net' {

@@ -260,7 +260,10 @@ function isCallable(member: Node): boolean {
 
 function methodLines(member: Node): string[] {
   const doc = docOf(member);
-  const lines = ['```typescript', callOf(member), '```', ''];
+  const overloads =
+    Node.isMethodDeclaration(member) || Node.isConstructorDeclaration(member) ? member.getOverloads() : [];
+  const calls = (overloads.length > 0 ? overloads : [member]).map(callOf);
+  const lines = ['```typescript', ...calls, '```', ''];
   if (doc !== '') lines.push(doc, '');
   return lines;
 }
@@ -310,6 +313,8 @@ function membersOf(owner: Node): Node[] {
       const name = nameOf(member);
       if (name !== null && !found.has(name)) found.set(name, member);
     }
+    const baseClass = Node.isClassDeclaration(node) ? node.getBaseClass() : undefined;
+    if (baseClass !== undefined && isOurs(baseClass)) visit(baseClass);
     if (!Node.isInterfaceDeclaration(node)) return;
     for (const base of node.getBaseDeclarations()) if (isOurs(base)) visit(base);
   };
