@@ -14,13 +14,15 @@ export type ShownHeaders = ParsedFields | string[];
 export interface ApiOptions extends Omit<DispatchOptions, 'method' | 'path'> {
   path: string;
   method?: string | undefined;
-  signal?: AnySignal | null | undefined;
+  /** An AbortSignal, or an EventEmitter that emits 'abort'. */
+  signal?: unknown;
   /** Given back with the response. */
   opaque?: unknown;
   /** Default: a record. */
   responseHeaders?: 'raw' | null | undefined;
   /** Called with each interim (1xx) response. */
-  onInfo?: ((info: { statusCode: number; headers: ShownHeaders }) => void) | null | undefined;
+  // biome-ignore lint/suspicious/noExplicitAny: as undici's types have it.
+  onInfo?: ((info: { statusCode: number; headers: any }) => void) | null | undefined;
   /** Bytes the body's Readable holds. Default 65,536. */
   highWaterMark?: number | undefined;
 }
@@ -44,13 +46,13 @@ export abstract class ApiHandler implements DispatchHandler {
   /** Throws UND_ERR_INVALID_ARG. */
   constructor(options: ApiOptions, connects = false) {
     const { signal, onInfo, method } = options;
-    if (signal && !('on' in signal) && !('addEventListener' in signal)) {
+    if (signal && !isSignal(signal)) {
       throw invalidDispatch('signal must be an EventEmitter or EventTarget');
     }
     if (method === 'CONNECT' && !connects) throw invalidDispatch('invalid method');
     if (onInfo && typeof onInfo !== 'function') throw invalidDispatch('invalid onInfo callback');
     this.options = options;
-    if (signal) this.#listen(signal);
+    if (isSignal(signal)) this.#listen(signal);
   }
 
   onRequestStart(controller: DispatchController, context: unknown): void {
@@ -108,6 +110,10 @@ export abstract class ApiHandler implements DispatchHandler {
     this.#stopListening = null;
     this.aborted(this.#reason);
   }
+}
+
+function isSignal(signal: unknown): signal is AnySignal {
+  return typeof signal === 'object' && signal !== null && ('on' in signal || 'addEventListener' in signal);
 }
 
 function isAbortSignal(signal: AnySignal): signal is AbortSignal {

@@ -11,7 +11,7 @@ import { TIMEOUT_MS_MAX, type Timeouts } from '../../protocol/options.ts';
 import { encodeExtras, type RequestExtras } from '../../protocol/port/request-extras.ts';
 import type { CallPolicies } from '../call-policies.ts';
 import { type ReadyBody, readyBody } from '../fetch-body.ts';
-import type { FetchRequest } from '../fetch-request.ts';
+import { type FetchRequest, NOTHING_UNCOLLECTED } from '../fetch-request.ts';
 import { type FetchTarget, FetchTargets } from '../fetch-target.ts';
 import { DispatchError, invalidDispatch } from './errors.ts';
 
@@ -141,6 +141,8 @@ export class DispatchRequests {
       signal: null,
       timeouts,
       extras,
+      ownRoute: null,
+      uncollected: NOTHING_UNCOLLECTED,
       guard: null,
       idempotent,
       upgrade,
@@ -190,6 +192,8 @@ function pathOf({ path, query, method }: DispatchOptions): string {
     throw invalidDispatch('path must be an absolute URL or start with a slash');
   }
   if (BAD_IN_PATH.test(path)) throw invalidDispatch('invalid request path');
+  // undici's own connect(url) puts a slash before it.
+  if (method === 'CONNECT') return path.startsWith('/') ? path.slice(1) : path;
   return query === undefined || query === null ? path : withQuery(path, query);
 }
 

@@ -54,6 +54,16 @@ export abstract class DispatcherBase extends EventEmitter {
   abstract get closed(): boolean;
   abstract get destroyed(): boolean;
 
+  // biome-ignore lint/suspicious/noExplicitAny: undici's types know what listens.
+  override listeners(event: string | symbol): any[] {
+    return super.listeners(event);
+  }
+
+  // biome-ignore lint/suspicious/noExplicitAny: as above.
+  override rawListeners(event: string | symbol): any[] {
+    return super.rawListeners(event);
+  }
+
   /** Answers the response with its body as a Readable that has text(), json() and the like. */
   request(options: RequestOptions): Promise<ResponseData>;
   request(options: RequestOptions, callback: Callback<ResponseData>): void;

@@ -49,10 +49,10 @@ export class ResponseBody extends Readable {
     return this.#used || Readable.isDisturbed(this);
   }
 
-  /** As a web stream. */
-  get body(): ReadableStream<Uint8Array> {
+  /** As a web stream (ReadableStream), though undici's types call it never. */
+  get body(): never {
     this.#web ??= Readable.toWeb(this) as ReadableStream<Uint8Array>;
-    return this.#web;
+    return this.#web as never;
   }
 
   async text(): Promise<string> {
@@ -76,12 +76,14 @@ export class ResponseBody extends Readable {
     return new Blob([await this.bytes()], { type: this.#contentType });
   }
 
-  async formData(): Promise<FormData> {
+  /** Not supported, as in undici. */
+  async formData(): Promise<never> {
     throw new DispatchError('UND_ERR_NOT_SUPPORTED', 'formData() of a raw body is not supported; use fetch.');
   }
 
   /** Reads the rest and forgets it, up to `limit` bytes (default 131,072); a longer body closes its connection. Rejects only when `signal` is aborted. */
-  async dump(options: { limit?: number; signal?: AbortSignal } = {}): Promise<null> {
+  // biome-ignore lint/suspicious/noExplicitAny: null, which undici's types call void.
+  async dump(options: { limit?: number; signal?: AbortSignal } = {}): Promise<any> {
     const { limit = DUMP_BYTES_MAX, signal } = options ?? {};
     if (!Number.isFinite(limit) || limit < 0) throw invalidDispatch('limit must be a number of bytes');
     signal?.throwIfAborted();
@@ -107,8 +109,8 @@ export class ResponseBody extends Readable {
   }
 
   #collect(): Promise<Buffer> {
-    if (this.bodyUsed) return Promise.reject(new TypeError('unusable'));
     if (this.errored) return Promise.reject(this.errored);
+    if (this.bodyUsed) return Promise.reject(new TypeError('unusable'));
     return new Promise((resolve, reject) => {
       const chunks: Buffer[] = [];
       this.on('data', (chunk: Buffer) => chunks.push(chunk));
