@@ -137,6 +137,36 @@ describe('hostile/106, hostile/107', () => {
   });
 });
 
+describe('no certificate', () => {
+  const ciphers = 'ALL:@SECLEVEL=0';
+  const anonymous: tls.TlsOptions = {
+    cert: undefined,
+    key: undefined,
+    ciphers: 'ADH-AES256-GCM-SHA384:@SECLEVEL=0',
+    dhparam: 'auto',
+    maxVersion: 'TLSv1.2',
+  };
+
+  test('hostile/104 a peer that shows none is refused, also where the ciphers allow it', async () => {
+    const expected = invalid('tls.ciphers', /good\.test:\d+ showed no certificate.*ADH-AES256-GCM-SHA384.*!aNULL/);
+    expect(await refusal('good', 'good.test', { ciphers }, anonymous)).toEqual(expected);
+    const checkServerIdentity = () => undefined;
+    expect(await refusal('good', 'good.test', { ciphers, checkServerIdentity }, anonymous)).toEqual(expected);
+    expect(await refusal('good', 'good.test', {}, anonymous)).toMatchObject({ code: 'TLS_FAILED' });
+  });
+
+  test('hostile/104 it is not called verified where nothing is verified', async () => {
+    const server = await serve('good', anonymous);
+    const rig = new Rig();
+    for (const resumed of [false, true]) {
+      const given = { ciphers, rejectUnauthorized: false };
+      const got = await rig.fetch({ ...to(server.port, 'good.test', { tls: given }), freshConnect: true });
+      expect(got).toMatchObject({ error: null, body: 'ok' });
+      expect(got.transfer.info.tls).toMatchObject({ verified: false, resumed });
+    }
+  });
+});
+
 describe('hostile/108', () => {
   test('hostile/108 an address is checked against addresses, and never asked for', async () => {
     const server = await serve('good');

@@ -113,9 +113,10 @@ export interface TlsSettings {
   readonly trust: number;
 }
 
-/** `TlsInfo`, before the certificate has its number. */
+/** `TlsInfo`, before the certificate has its number. `verified`: also where there was none to verify. */
 export interface AddonTlsInfo extends TlsInfo {
   certificate: number;
+  verified: boolean;
 }
 
 /** A session of a context for other environments. */

@@ -63,6 +63,8 @@ export class NativeTls implements TlsIo {
   info(socket: number): TlsInfo {
     const info = this.#native.tlsInfo(socket) as AddonTlsInfo;
     info.certificate = this.#certificates.numberOf(this.#native.tlsPeer(socket));
+    // To OpenSSL what is not there has not failed.
+    if (info.certificate === 0) info.verified = false;
     return info;
   }
 

@@ -113,6 +113,12 @@ export function protocolRefused(origin: Origin, chosen: string, offered: readonl
   });
 }
 
+/** No certificate came, so it is nobody in particular. */
+export function unnamed(origin: Origin, cipher: string): TransferError {
+  const sentence = `${origin.text} showed no certificate, which the anonymous cipher suite ${shown(cipher)} allows; leave such suites out of tls.ciphers, by !aNULL.`;
+  return new TransferError('CERTIFICATE_INVALID', sentence, { phase: 'tls', limit: 'tls.ciphers' });
+}
+
 export function unpinned(origin: Origin, certificate: Buffer | null): TransferError {
   const sentence = `The certificate of ${origin.text} was refused, because its public key is none of tls.pinnedPublicKeys (${facts(certificate)}).`;
   return new TransferError('CERTIFICATE_INVALID', sentence, { phase: 'tls', limit: 'tls.pinnedPublicKeys' });

@@ -21,7 +21,7 @@ import type { Multi } from './multi.ts';
 import { type SocketEntry, type SocketOwner, WATCH_IN, WATCH_NONE, WATCH_OUT } from './socket-table.ts';
 import { AT_ONCE } from './timer-announcement.ts';
 import { TimerNode, type TimerOwner } from './timer-queue.ts';
-import { handshakeFailed, identityRefused, protocolRefused, unpinned } from './tls-failure.ts';
+import { handshakeFailed, identityRefused, protocolRefused, unnamed, unpinned } from './tls-failure.ts';
 import { checkedIdentity, hasPinnedKey } from './tls-identity.ts';
 import type { Transfer } from './transfer.ts';
 
@@ -124,8 +124,10 @@ export class TlsHandshake implements SocketOwner, TimerOwner, Handshake {
 
   /** What OpenSSL did not check; null: all is well. */
   #refusal(tls: TlsIo, info: TlsInfo): TransferError | null {
-    const { alpn, pinnedPublicKeys } = this.#plan;
+    const { alpn, pinnedPublicKeys, rejectUnauthorized } = this.#plan;
     if (info.alpn !== '' && !alpn.includes(info.alpn)) return protocolRefused(this.#peer, info.alpn, alpn);
+    // Anonymous suites, which `ALL` among the ciphers has: OpenSSL verifies nothing where there is nothing to verify.
+    if (rejectUnauthorized && info.certificate === 0) return unnamed(this.#peer, info.cipher);
     if (pinnedPublicKeys.length === 0) return null;
     const certificate = tls.peer(this.entry.socket);
     return hasPinnedKey(certificate, pinnedPublicKeys) ? null : unpinned(this.#peer, certificate);
