@@ -26,7 +26,8 @@ interface CompareFlags {
 
 const MORE_HELP = `
 Each run is cut in up to 30 equal pieces of whole seconds, and the pieces of both are compared by their ranks (Mann-Whitney, exact). A
-difference is more than noise when chance alone would do it less often than 1 time in 100. That says that the two runs differ by more
+difference is more than noise when chance alone would do it less often than 1 time in 100; it is that of a typical second (the middle
+of the pieces), while one bad second may move the figure of a whole run. That says that the two runs differ by more
 than their own seconds do; how much runs differ from each other, only several runs say.
 
 Examples:
@@ -112,18 +113,21 @@ export function comparisonText(comparison: Comparison, limit: number | null): st
     change.name,
     figureText(change.unit, change.before),
     figureText(change.unit, change.after),
-    changeText(change),
-    verdictText(change),
+    changeText(change, change.relative),
+    changeText(change, change.typical),
   ]);
+  const verdicts = ['', ...comparison.changes.map(verdictText)];
   const [before, after] = comparison.pieces;
   return [
     ...(failures.length > 0 ? [`FAILED: worse by more than ${percentText(limit ?? 0)}: ${listText(failures)}.`] : []),
     headline(comparison),
     '',
-    table([['', 'before', 'after', 'change', ''], ...rows]),
+    ...table([['', 'before', 'after', 'change', 'typical second'], ...rows])
+      .split('\n')
+      .map((row, index) => `${row}   ${verdicts[index]}`.trimEnd()),
     '',
-    `  Method: Mann-Whitney test, exact, two-sided, of ${piecesText(before)} before and ${piecesText(after)} after; noise: p >= ${NOISE_P}.`,
-    ...comparison.warnings.map((warning) => `\nNote: ${warning}`),
+    `  Method: Mann-Whitney test, exact, two-sided, of ${piecesText(before)} before and ${piecesText(after)} after; chance: p >= ${NOISE_P}.`,
+    ...(comparison.warnings.length === 0 ? [] : ['', ...comparison.warnings.map((warning) => `Note: ${warning}`)]),
   ].join('\n');
 }
 
@@ -143,7 +147,7 @@ function headline({ changes, pieces }: Comparison): string {
 }
 
 function listText(changes: readonly Change[]): string {
-  return changes.map((change) => `${change.name} ${changeText(change)}`).join(', ');
+  return changes.map((change) => `${change.name} ${changeText(change, change.typical ?? change.relative)}`).join(', ');
 }
 
 function figureText(unit: ChangeUnit, value: number | null): string {
@@ -159,10 +163,10 @@ function figureText(unit: ChangeUnit, value: number | null): string {
   return unit satisfies never;
 }
 
-function changeText({ relative, after, unit }: Change): string {
-  if (relative === null) return '-';
-  if (relative === Number.POSITIVE_INFINITY) return `from none to ${figureText(unit, after)}`;
-  const percent = relative * PERCENT;
+function changeText({ after, unit }: Change, change: number | null): string {
+  if (change === null) return '-';
+  if (change === Number.POSITIVE_INFINITY) return `none to ${figureText(unit, after)}`;
+  const percent = change * PERCENT;
   return `${percent > 0 ? '+' : ''}${percent.toFixed(Math.abs(percent) < 10 ? 1 : 0)} %`;
 }
 
@@ -174,7 +178,7 @@ function verdictText({ verdict, p }: Change): string {
     case 'worse':
       return `WORSE${chance}`;
     case 'noise':
-      return `noise${chance}`;
+      return `may be chance${chance}`;
     case 'untested':
       return 'not tested: one figure per run';
     case 'short':

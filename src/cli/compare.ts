@@ -32,8 +32,10 @@ export interface Change {
   /** Of the whole run; null: nothing was measured. */
   readonly before: number | null;
   readonly after: number | null;
-  /** 0.05: 5 % more; null where it cannot be said. */
+  /** 0.05: 5 % more; Infinity: from none to some; null where it cannot be said. */
   readonly relative: number | null;
+  /** The same for the middle of the pieces, which is what is tested: one bad second moves `relative` and not this. null: untested, short. */
+  readonly typical: number | null;
   /** Whether more of it is worse. */
   readonly moreIsWorse: boolean;
   /** How likely chance alone does this; null: untested or short. */
@@ -75,9 +77,9 @@ export function compareResults(before: LoadResult, after: LoadResult): Compariso
 
 /** Changes that make a run fail: worse by more than `share`, and by more than noise where the runs are long enough to tell. */
 export function failuresOf({ changes }: Comparison, share: number): Change[] {
-  return changes.filter(({ relative, moreIsWorse, verdict }) => {
-    if (relative === null || (verdict !== 'worse' && verdict !== 'short')) return false;
-    return (moreIsWorse ? relative : -relative) > share;
+  return changes.filter(({ relative, typical, moreIsWorse, verdict }) => {
+    const change = verdict === 'worse' ? typical : verdict === 'short' ? relative : null;
+    return change !== null && (moreIsWorse ? change : -change) > share;
   });
 }
 
@@ -145,15 +147,16 @@ function changeOf(metric: Metric, before: LoadResult, after: LoadResult): Change
   const values = [metric.of(before), metric.of(after)] as const;
   const relative = relativeOf(...values);
   const common = { name, unit, before: values[0], after: values[1], relative, moreIsWorse };
-  if (ofSecond === undefined) return { ...common, p: null, verdict: 'untested' };
+  if (ofSecond === undefined) return { ...common, p: null, typical: null, verdict: 'untested' };
   const first = samplesOf(before, ofSecond);
   const second = samplesOf(after, ofSecond);
-  if (first.length < PIECES_MIN || second.length < PIECES_MIN) return { ...common, p: null, verdict: 'short' };
+  if (first.length < PIECES_MIN || second.length < PIECES_MIN)
+    return { ...common, p: null, typical: null, verdict: 'short' };
   const p = rankSumTest(first, second);
-  if (p >= NOISE_P) return { ...common, p, verdict: 'noise' };
-  // Ranks decide which way: a single piece may pull the figure of the whole run the other way.
-  const rises = middleOf(second) > middleOf(first) || (middleOf(second) === middleOf(first) && (relative ?? 0) > 0);
-  return { ...common, p, verdict: rises === moreIsWorse ? 'worse' : 'better' };
+  const [was, is] = [middleOf(first), middleOf(second)];
+  const typical = was === is ? relative : relativeOf(was, is);
+  if (p >= NOISE_P) return { ...common, p, typical, verdict: 'noise' };
+  return { ...common, p, typical, verdict: (typical ?? 0) > 0 === moreIsWorse ? 'worse' : 'better' };
 }
 
 function relativeOf(before: number | null, after: number | null): number | null {
@@ -200,7 +203,11 @@ function warningsOf(before: LoadResult, after: LoadResult): string[] {
   differing('targets', ({ targets }) => targets.map(({ method, url }) => `${method} ${url}`));
   const optionNames = new Set([...Object.keys(before.options), ...Object.keys(after.options)]);
   for (const name of optionNames)
-    differing(name, ({ options }) => (options as unknown as Record<string, unknown>)[name]);
+    differing(name, ({ options }) => {
+      // One stage says what duration and rate say.
+      if (name === 'stages') return options.stages.length > 1 ? options.stages : null;
+      return (options as unknown as Record<string, unknown>)[name] ?? null;
+    });
   differing('machine', ({ environment }) => environment?.cpu);
   differing('cores', ({ environment }) => environment?.cores);
   differing('Node', ({ environment }) => environment?.node);

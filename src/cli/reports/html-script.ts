@@ -50,15 +50,19 @@ export const REPORT_SCRIPT = `
   }
 
   /** On a logarithmic scale only powers of ten have a line, and 2 and 5 where there are few of those. */
-  const latencyAxis = () => axis((value) => time(value, short), {
-    size: 78,
-    filter: (plot, splits) => {
-      const { distr, min, max } = plot.scales.y;
-      if (distr !== 3) return splits;
-      const steps = Math.log10(max / min) > 2.5 ? [1] : [1, 2, 5];
-      return splits.map((value) => steps.includes(Math.round(value / 10 ** Math.floor(Math.log10(value) + 1e-9))) ? value : null);
-    },
-  });
+  function shownSplits(plot, splits) {
+    const { distr, min, max } = plot.scales.y;
+    if (distr !== 3) return splits;
+    const steps = Math.log10(max / min) > 2.5 ? [1] : [1, 2, 5];
+    return splits.map((value) => steps.includes(Math.round(value / 10 ** Math.floor(Math.log10(value) + 1e-9))) ? value : null);
+  }
+
+  function latencyAxis() {
+    const made = axis((value) => time(value, short), { size: 78, filter: shownSplits });
+    made.grid.filter = shownSplits;
+    made.ticks.filter = shownSplits;
+    return made;
+  }
 
   /** What comes before 0 counts for nothing. */
   function shadeWarmup(plot) {

@@ -25,9 +25,9 @@ p { margin: 8px 0; }
 .quiet { color: var(--quiet); font-weight: normal; }
 .verdict, .alert, .note { padding: 9px 14px; border-radius: 6px; border-left: 4px solid; overflow-wrap: anywhere; }
 .verdict { font-weight: 600; }
-.verdict.passed { color: var(--good); background: var(--good-paper); }
+.verdict.clean { color: var(--good); background: var(--good-paper); }
 .verdict.failed { color: var(--bad); background: var(--bad-paper); }
-.verdict.interrupted, .alert, .note { color: var(--warn); background: var(--warn-paper); }
+.verdict.passed, .verdict.interrupted, .alert, .note { color: var(--warn); background: var(--warn-paper); }
 .cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(132px, 1fr)); gap: 10px; margin: 20px 0 8px; }
 .card { background: var(--panel); border: 1px solid var(--line); border-radius: 8px; padding: 10px 14px; }
 .card .name { color: var(--quiet); font-size: 13px; }
@@ -71,8 +71,14 @@ summary { cursor: pointer; color: var(--quiet); padding: 4px 0; }
   .card, .verdict, .alert, .note, .bars rect { print-color-adjust: exact; -webkit-print-color-adjust: exact; }
   .scroll { overflow: visible; }
   details:not([open]) { display: none; }
-  table { font-size: 10px; }
+  table { font-size: 9.5px; }
+  thead th { white-space: normal; }
+  th, td { padding-right: 8px; }
+  .cards { grid-template-columns: repeat(7, 1fr); gap: 6px; }
+  .card { padding: 6px 8px; }
+  .card .figure { font-size: 15px; }
+  .card .quiet { font-size: 9px; }
   tr { break-inside: avoid; }
-  .u-legend .u-value { display: none; }
+  .u-legend .u-value, .u-legend .u-series:first-child, .u-legend .u-label::after { display: none; }
 }
 `;

@@ -84,10 +84,20 @@ function head(result: LoadResult): Markup {
   return html`<header>
 <h1>${targetText(result)}</h1>
 ${generator.bottleneck === null ? '' : html`<p class="alert" role="alert">${generator.bottleneck}</p>`}
-<p class="verdict ${verdict}">${verdictOf(result)}</p>
+<p class="verdict ${isClean(result) ? 'clean' : verdict}">${verdictOf(result)}</p>
 <p class="quiet">${how}, ${countText(options.connections)} connections, ${shards}, ${(durationMs / MS_PER_SECOND).toFixed(1)} s, from <time datetime="${startedAt}">${startedAt.replace('T', ' ').replace(/\.\d+Z$/, ' UTC')}</time></p>
 ${notes.map((note) => html`<p class="note">${note}</p>`)}
 </header>`;
+}
+
+/** Passed, and nothing went wrong. */
+function isClean({ verdict, requests, statuses }: LoadResult): boolean {
+  return (
+    verdict === 'passed' &&
+    requests.completed > 0 &&
+    requests.failed === 0 &&
+    !Object.keys(statuses).some((status) => status >= '4')
+  );
 }
 
 function figures(result: LoadResult): Markup {
