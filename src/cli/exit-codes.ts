@@ -19,6 +19,14 @@ export const EXIT = Object.freeze({
   unanswered: 6,
   /** The run took place and a report could not be written. */
   report: 7,
+  /** `get`: it was answered with an error. */
+  status: 8,
+  /** `get`: it is whole and its checksum is another. */
+  checksum: 9,
+  /** `get`: a file is there already, or cannot be written. */
+  file: 10,
+  /** `get`: it broke off or timed out, after all retries. */
+  transfer: 11,
   /** A threshold was crossed. */
   threshold: 99,
   /** Ended early by a signal; what was done was reported. */

@@ -6,6 +6,7 @@ import { Command, CommanderError } from 'commander';
 import { compareCommand } from './compare-command.ts';
 import { completionCommand } from './completion.ts';
 import { CommandError, EXIT, type ExitCode } from './exit-codes.ts';
+import { getCommand } from './get-command.ts';
 import { holdCommand } from './hold-command.ts';
 import { loadCommand } from './load-command.ts';
 
@@ -25,6 +26,7 @@ async function run(argv: readonly string[]): Promise<ExitCode> {
     .showSuggestionAfterError()
     .addCommand(inherit(loadCommand(setExitCode)))
     .addCommand(inherit(holdCommand(setExitCode)))
+    .addCommand(inherit(getCommand(setExitCode)))
     .addCommand(inherit(compareCommand(setExitCode)))
     .addCommand(inherit(completionCommand(() => program)));
   inherit(program);
