@@ -7,6 +7,7 @@ import { checkInteger, checkNumber, checkRecord, describe } from '../../protocol
 import { type HoldThreshold, parseHoldThreshold } from './hold-threshold.ts';
 import { type LoadOptions, RATE_MAX, resolveLoadOptions } from './load-options.ts';
 
+/** What `hold(options)` may be told. Unknown ones are refused. */
 export interface HoldOptions
   extends Pick<
     LoadOptions,

@@ -24,6 +24,7 @@ export interface LoadStage {
   to: number;
 }
 
+/** What `load(options)` may be told. Unknown ones are refused. */
 export interface LoadOptions {
   /** What is asked for; or `targets`. */
   url?: string | URL;

@@ -6,6 +6,7 @@ import { invalidArgument } from '../../protocol/errors.ts';
 import type { LoadTable, TableOrder } from '../../protocol/load/template.ts';
 import { checkRecord, describe } from '../../protocol/options.ts';
 
+/** A table whose rows fill in requests, and in which order they are taken. */
 export interface LoadTableOptions {
   /** A CSV file in UTF-8; or `rows`. */
   file?: string;

@@ -14,6 +14,7 @@ import { Places, requestTemplateOf } from './request-template.ts';
 /** Text may have templates. A file's bytes are sent as they are. */
 export type LoadBody = string | Uint8Array | { readonly file: string };
 
+/** One kind of request of a run that sends several. */
 export interface LoadTargetOptions {
   /** Absolute `http:` or `https:` URL. A user name and password in it are sent as basic authentication. */
   url: string | URL;

@@ -123,6 +123,7 @@ export interface HoldSecond {
   readonly heapBytes: number;
 }
 
+/** How it stands, while connections are held. */
 export interface HoldProgress {
   readonly elapsedMs: number;
   readonly phase: 'opening' | 'holding';
@@ -132,6 +133,7 @@ export interface HoldProgress {
   readonly second: HoldSecond;
 }
 
+/** What one process of a run that holds connections did. */
 export interface HoldProcessResult {
   readonly openingMs: number;
   readonly memory: HoldMemory | null;
@@ -139,6 +141,7 @@ export interface HoldProcessResult {
   readonly health: LoadShardHealth;
 }
 
+/** What holding connections came to. */
 export interface HoldResult {
   readonly schema: typeof HOLD_SCHEMA;
   readonly version: string;
