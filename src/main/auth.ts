@@ -10,7 +10,9 @@ import { checkRecord, describe } from '../protocol/options.ts';
 
 /** A user name and a password, for basic (RFC 7617) or digest (RFC 7616) authentication. */
 export interface PasswordAuth {
+  /** Who; in UTF-8. */
   username: string;
+  /** In UTF-8. */
   password: string;
   /**
    * `'basic'`, the default, is sent with the first request (RFC 7617), so use it with https: alone. `'digest'` answers a challenge

@@ -15,7 +15,9 @@ import { describe } from '../protocol/options.ts';
  * cookie that is refused is no error) as the third and the callback as the fourth.
  */
 export interface CookieJar {
+  /** What the Cookie field is to say for a URL; '' for nothing. */
   getCookieString(url: string, callback: (error: unknown, cookies?: string) => void): unknown;
+  /** Takes one Set-Cookie field of a response from a URL. */
   // Jars differ in what they take as options.
   // biome-ignore lint/suspicious/noExplicitAny: see above
   setCookie(cookie: string, url: string, ...rest: any[]): unknown;

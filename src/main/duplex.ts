@@ -15,6 +15,7 @@ export type DuplexInit = Omit<FetchInit, 'body' | 'duplex'> & { upgrade: NonNull
 
 /** What `openDuplex` answers: the response, and the stream, where the server has agreed. */
 export interface OpenedDuplex {
+  /** As `fetch` answers it. */
   readonly response: FetchResponse;
   /** null: the server did not agree, and `response` says why. */
   readonly duplex: Duplex | null;

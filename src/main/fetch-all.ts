@@ -25,8 +25,11 @@ export interface FetchAllOptions {
 
 /** Counts since the iteration began. */
 export interface FetchAllProgress {
+  /** Requests that were begun. */
   readonly started: number;
+  /** Those whose response came. */
   readonly fulfilled: number;
+  /** Those that failed. */
   readonly rejected: number;
   /** Requests whose response has not come yet. */
   readonly inFlight: number;

@@ -51,13 +51,17 @@ export interface PoolOptions extends ConnectingOptions {
   shards?: number;
   /** Default `'origin'`: a quiet origin stays on one shard and reuses its connections, a busy one spreads over all. */
   placement?: PlacementOption;
+  /** How many connections are opened, and how long they are kept. */
   connections?: ConnectionOptions;
+  /** Which clocks run on each request. */
   timeouts?: Partial<Timeouts>;
+  /** How much of what a peer sends is taken. */
   limits?: Partial<Limits>;
   /** How fast each transfer may and must be. Default: as fast or slow as it is. */
   pace?: PaceOptions;
   /** When failed requests are made again. Default: never, but for the one safe retry of RFC 9110 §9.2.2, which is always made. `true`: the policy's defaults. */
   retry?: RetryOptions | boolean;
+  /** How names become addresses. */
   dns?: {
     /** Milliseconds a resolved name is kept (CURLOPT_DNS_CACHE_TIMEOUT); 0: not at all. Default 60,000. */
     ttlMs?: number;

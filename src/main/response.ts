@@ -17,12 +17,19 @@ import type { BodyHandle } from './unread-bodies.ts';
 
 /** Milliseconds since `pool.fetch` was called; -1: has not happened (yet). A reused connection shows its connect steps as done at once; `tls` equals `connect` on plain connections. */
 export interface ResponseTimings {
+  /** Left the queue (CURLINFO_QUEUE_TIME_T). */
   readonly queued: number;
+  /** The name was resolved (CURLINFO_NAMELOOKUP_TIME_T). */
   readonly dns: number;
+  /** Connected (CURLINFO_CONNECT_TIME_T). */
   readonly connect: number;
+  /** TLS was set up (CURLINFO_APPCONNECT_TIME_T). */
   readonly tls: number;
+  /** The request was written (CURLINFO_POSTTRANSFER_TIME_T). */
   readonly sent: number;
+  /** The first byte of the response was seen (CURLINFO_STARTTRANSFER_TIME_T). */
   readonly firstByte: number;
+  /** The whole response had come (CURLINFO_TOTAL_TIME_T). */
   readonly end: number;
 }
 
@@ -34,6 +41,7 @@ export interface ResponseConnection {
   readonly remoteAddress: string;
   /** The proxy that it went through, `http://proxy.example:3128`, without credentials; null: none. Then `remoteAddress` is the proxy's. */
   readonly proxy: string | null;
+  /** The number of the shard that carried it; -1: none did. */
   readonly shard: number;
   /** `HTTP/1.1` or `HTTP/1.0`. */
   readonly httpVersion: string;
@@ -43,7 +51,9 @@ export interface ResponseConnection {
 
 /** What `pool.fetch` answers: a Response, and what libcurl's getinfo would tell. */
 export interface FetchResponse extends Response {
+  /** When what happened; read anew each time, so `end` is there once the body has come. */
   readonly timings: ResponseTimings;
+  /** Over what it came. */
   readonly connection: ResponseConnection;
   /** The trailer section (RFC 9110 §6.5), once the body has been read to its end; never merged into `headers`. Rejects when the body fails or is given up. */
   readonly trailers: Promise<Headers>;
@@ -51,6 +61,7 @@ export interface FetchResponse extends Response {
   readonly redirects: readonly RedirectStep[];
   /** How often it was tried, retries by `retry` included: 1 without any. */
   readonly attempts: number;
+  /** As that of a Response; the copy has all members, too. */
   clone(): FetchResponse;
   /** Newer than some runtimes' Response. */
   bytes(): Promise<Uint8Array<ArrayBuffer>>;

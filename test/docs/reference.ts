@@ -366,17 +366,18 @@ function typeOf(member: Node): string {
   return flat(withoutComments(typeNode.getText())).replace(/ \| undefined$/, '');
 }
 
-/** The docstring as one paragraph: that of the member itself, or of the interface that its class implements. */
+/** The docstring as one paragraph: that of the member itself, or of the same one in what its class implements or extends. */
 function docOf(node: Node): string {
+  const overloads = Node.isMethodDeclaration(node) || Node.isConstructorDeclaration(node) ? node.getOverloads() : [];
   // The first declaration of a file has the file's comment before its own.
-  const own = jsDocsOf(node).at(-1);
+  const own = [node, ...overloads].map((declaration) => jsDocsOf(declaration).at(-1)).find((doc) => doc !== undefined);
   if (own !== undefined) return flat(own.getDescription());
   const owner = node.getParent();
   const name = Node.hasName(node) ? node.getName() : null;
   if (owner === undefined || !Node.isClassDeclaration(owner) || name === null) return '';
-  for (const implemented of owner.getImplements()) {
-    const declaration = declarationOf(implemented.getExpression().getSymbol());
-    if (declaration === undefined || !Node.isInterfaceDeclaration(declaration)) continue;
+  const implemented = owner.getImplements().map((one) => declarationOf(one.getExpression().getSymbol()));
+  for (const declaration of [...implemented, owner.getBaseClass()]) {
+    if (declaration === undefined || !isOurs(declaration)) continue;
     const same = membersOf(declaration).find((member) => nameOf(member) === name);
     if (same !== undefined) return docOf(same);
   }
@@ -389,7 +390,7 @@ function jsDocsOf(node: Node): JSDoc[] {
 }
 
 /** The engine's own, which its classes name: nobody outside makes one. */
-const HIDDEN: ReadonlySet<string> = new Set(['Io', 'PreparedRequest', 'Route']);
+const HIDDEN: ReadonlySet<string> = new Set(['DispatchPool', 'Io', 'PreparedRequest', 'Route']);
 
 /** Types of ours that exported declarations name and that are not exported themselves, and those that these name. */
 function namedBy(exported: ReadonlyMap<string, Node>): [string, Node][] {

@@ -42,6 +42,7 @@ export interface ShardConfig {
 
 /** What `pool.stats()` says of one shard. Counts are since the shard began; times in milliseconds. */
 export interface ShardStats {
+  /** Its number, from 0. */
   readonly shard: number;
   /** Transfers under way, the waiting ones included. */
   readonly running: number;
@@ -49,16 +50,23 @@ export interface ShardStats {
   readonly queued: number;
   /** Open connections that serve nobody. */
   readonly idle: number;
+  /** Open connections, idle ones included. */
   readonly connections: number;
   /** Connections ever opened. */
   readonly opened: number;
   /** Transfers that ran over a connection that had served others. */
   readonly reused: number;
+  /** Transfers it was given. */
   readonly started: number;
+  /** Transfers whose response came whole. */
   readonly completed: number;
+  /** Transfers that ended with an error. */
   readonly failed: number;
+  /** Transfers that the caller gave up. */
   readonly aborted: number;
+  /** Bytes of bodies, as they came. */
   readonly bytesIn: number;
+  /** Bytes of requests, heads included. */
   readonly bytesOut: number;
   /** Bytes of bodies that were received, or have a buffer waiting for them, and were not yet read by the caller; bodies up to 64 KiB apart. */
   readonly unreadBytes: number;

@@ -69,7 +69,9 @@ export interface MultiStats {
   readonly done: number;
   /** Messages that were not read yet (what curl_multi_info_read tells as `msgs_in_queue`). */
   readonly unread: number;
+  /** Open connections. */
   readonly connections: number;
+  /** Open connections that serve nobody. */
   readonly idle: number;
   /** Connections ever opened. */
   readonly opened: number;
@@ -387,10 +389,12 @@ export class Multi {
     return this.#transfers.toArray();
   }
 
+  /** Transfers that have not completed, those waiting for a connection included. */
   get running(): number {
     return this.#running;
   }
 
+  /** Counts and what it holds now. */
   stats(): MultiStats {
     return {
       added: this.#added,

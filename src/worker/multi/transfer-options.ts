@@ -59,7 +59,9 @@ export interface TransferOptions extends RouteOptions, PaceOptions, ExchangeOpti
   headers?: HeadersGiven;
   /** A string is sent as UTF-8. Bytes are not copied: they must stay as they are until the transfer has completed. A source is asked piece by piece. */
   body?: string | Uint8Array | UploadSource | null;
+  /** Which clocks run; the others have their defaults. */
   timeouts?: Partial<Timeouts>;
+  /** How much of the response is taken; the others have their defaults. */
   limits?: Partial<Limits>;
   /** Never reuse a connection for this one (CURLOPT_FRESH_CONNECT). Default false. */
   freshConnect?: boolean;
@@ -71,8 +73,11 @@ export interface TransferOptions extends RouteOptions, PaceOptions, ExchangeOpti
   openSocket?: OpenSocketHook;
   /** Closes the sockets that this transfer opened (CURLOPT_CLOSESOCKETFUNCTION). */
   closeSocket?: CloseSocketHook;
+  /** Called once, when the final head has arrived (CURLOPT_HEADERFUNCTION). */
   onHead?: HeadCallback;
+  /** Called for each piece of the body (CURLOPT_WRITEFUNCTION). */
   onData?: DataCallback;
+  /** Called when the response is complete. */
   onEnd?: EndCallback;
   /** Anything of the application's (CURLOPT_PRIVATE). */
   private?: unknown;

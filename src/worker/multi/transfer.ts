@@ -66,6 +66,7 @@ export interface TransferTimings {
 
 /** What is known of a transfer (libcurl: curl_easy_getinfo). */
 export interface TransferInfo {
+  /** Where in its life it is. */
   readonly state: TransferState;
   /** 0 before the head. */
   readonly status: number;
@@ -79,7 +80,9 @@ export interface TransferInfo {
   readonly proxy: string;
   /** Protocol, cipher and whether a session was resumed (CURLINFO_TLS_SSL_PTR); null on plain connections and before there is one. */
   readonly tls: TlsInfo | null;
+  /** Bytes of its body, as they came (CURLINFO_SIZE_DOWNLOAD_T). */
   readonly bytesReceived: number;
+  /** Bytes that were written, head included. */
   readonly bytesSent: number;
   /** Whether it was sent a second time because its reused connection died before any response byte (RFC 9110 §9.2.2). */
   readonly retried: boolean;
@@ -113,6 +116,7 @@ export class Transfer {
   onHead: HeadCallback | null = null;
   onData: DataCallback | null = null;
   onEnd: EndCallback | null = null;
+  /** The application's own (CURLOPT_PRIVATE). */
   private: unknown = undefined;
   /** A small integer of the application's, kept apart from `private` so that reading it costs nothing. */
   id = 0;
@@ -257,6 +261,7 @@ export class Transfer {
     this.targetOffset = 0;
   }
 
+  /** What is known of it now (curl_easy_getinfo); a new object each time. */
   get info(): TransferInfo {
     return {
       state: this.state,
@@ -277,6 +282,7 @@ export class Transfer {
     return this.connection?.peerCertificate ?? null;
   }
 
+  /** When what happened; a new object each time. */
   get timings(): TransferTimings {
     return {
       queued: milliseconds(this.queuedUs),
