@@ -1,5 +1,6 @@
 /** The calls of one pool that take several requests: what they share, and what is counted of them. */
 
+import { AsyncResource } from 'node:async_hooks';
 import type { TransferError } from '../protocol/errors.ts';
 import type { Timeouts } from '../protocol/options.ts';
 import { DigestSessions } from './digest.ts';
@@ -70,7 +71,13 @@ export class FetchCalls implements CallHost {
   }
 
   sendFor(request: FetchRequest, answered: (response: PoolResponse) => void, failed: (error: unknown) => void): void {
-    this.#owner.sendFor(request, (response) => answered(response as unknown as PoolResponse), failed);
+    // What the call does then (asks a jar, tells of its next request) it does in its caller's async context.
+    const context = new AsyncResource('SHARDFETCH_CALL');
+    this.#owner.sendFor(
+      request,
+      (response) => context.runInAsyncScope(answered, null, response),
+      (error) => context.runInAsyncScope(failed, null, error),
+    );
   }
 
   followed(): void {

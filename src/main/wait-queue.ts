@@ -1,5 +1,7 @@
 /** Who waits for a time to come: retries, and calls between two requests. One timer for all of them. */
 
+import { AsyncResource } from 'node:async_hooks';
+
 /** One who waits. */
 export interface Waiting {
   readonly dueMs: number;
@@ -17,9 +19,9 @@ export class WaitQueue {
     return this.#waiting.length;
   }
 
-  /** `wake` is called once, `ms` from now or a little later, unless the answer is removed before. */
+  /** `wake` is called once, in its caller's async context, `ms` from now or a little later, unless the answer is removed before. */
   add(ms: number, wake: () => void): Waiting {
-    const waiting = { dueMs: performance.now() + ms, wake };
+    const waiting = { dueMs: performance.now() + ms, wake: AsyncResource.bind(wake) };
     this.#waiting.splice(this.#placeOf(waiting.dueMs), 0, waiting);
     this.#setTimer();
     return waiting;
