@@ -53,6 +53,8 @@ export interface LoadFlags extends ReportFlags {
   templates: boolean;
   data: string[];
   dataOrder?: string;
+  scenario?: string;
+  iterations?: string;
   insecure?: boolean;
   cacert?: string;
   cert?: string;
@@ -101,6 +103,8 @@ export function addLoadFlags(command: Command): Command {
     .option('-b, --body <text>', 'the body; @file reads it from there')
     .option('-B, --body-file <file>', 'the body: the bytes of a file, which is not held in memory where it is large')
     .option('--url-file <file>', 'more targets, one per line: [WEIGHT] [METHOD] URL')
+    .option('--scenario <file>', 'a module that says what a virtual user does; -c is then the number of users')
+    .option('--iterations <n>', 'of a scenario: ends after so many')
     .option('--data <[name=]file>', 'a CSV table: {{name.column}} in URL, headers and body', collect, [])
     .option('--data-order <order>', 'in which its rows are used: turn (default), random, once')
     .option('--no-templates', '{{ in URL, headers and body is sent as it is')
@@ -148,6 +152,7 @@ export function addLoadFlags(command: Command): Command {
 /** Throws CommandError. */
 export function loadOptionsOf(urls: readonly string[], flags: LoadFlags): LoadOptions {
   refuseUnbuilt(flags);
+  if (flags.scenario !== undefined) return scenarioOptionsOf(urls, flags);
   const targets = [...urls.map((url) => ({ url })), ...(flags.urlFile === undefined ? [] : readTargets(flags.urlFile))];
   if (targets.length === 0) throw usageError('Say what to put under load: shardfetch load URL.');
   const [only] = targets;
@@ -160,6 +165,28 @@ export function loadOptionsOf(urls: readonly string[], flags: LoadFlags): LoadOp
     ...routeOf(flags),
     thresholds: flags.failIf,
     secondHistograms: flags.hdr !== undefined,
+  };
+}
+
+function scenarioOptionsOf(urls: readonly string[], flags: LoadFlags): LoadOptions {
+  const { scenario, iterations, urlFile, requests, hdr, failIf } = flags;
+  if (urls.length > 1 || urlFile !== undefined) {
+    throw usageError('A scenario takes one URL, to which its requests may be relative.');
+  }
+  if (requests !== undefined) throw usageError('A scenario counts iterations: give --iterations in place of -n.');
+  const { body, method, templates, ...request } = requestOf(flags);
+  const [given] = [body, method, templates].filter((option) => option !== undefined);
+  if (given !== undefined)
+    throw usageError('A scenario says itself what is sent: leave method, body and templates out.');
+  return {
+    ...(urls[0] === undefined ? {} : { url: urls[0] }),
+    scenario: scenario as string,
+    ...(iterations === undefined ? {} : { iterations: parseCount('--iterations', iterations) }),
+    ...amountOf(flags),
+    ...request,
+    ...routeOf(flags),
+    ...(failIf.length === 0 ? {} : { thresholds: failIf }),
+    secondHistograms: hdr !== undefined,
   };
 }
 

@@ -291,6 +291,8 @@ test('the result is plain JSON of the documented shape', async () => {
     'latency',
     'perSecond',
     'perTag',
+    'iterations',
+    'checks',
     'connections',
     'generator',
     'thresholds',

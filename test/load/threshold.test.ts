@@ -1,7 +1,7 @@
 /** What thresholds mean, and what is none. */
 
 import { expect, test } from 'vitest';
-import { distributionOf } from '../../src/main/load/merge.ts';
+import { distributionOf } from '../../src/main/load/distribution.ts';
 import { Histogram } from '../../src/protocol/load/histogram.ts';
 import type { LoadResult } from '../../src/protocol/load/result.ts';
 import { judge, parseThreshold } from '../../src/protocol/load/threshold.ts';

@@ -7,6 +7,7 @@ import { readFileSync } from 'node:fs';
 import { TransferError } from '../../protocol/errors.ts';
 import { HOLD_SCHEMA, type HoldPlan, type HoldResult } from '../../protocol/load/hold.ts';
 import { nativeIo } from '../../worker/io/native-io.ts';
+import { distributionOf } from './distribution.ts';
 import { environment } from './environment.ts';
 import { HoldMerger, sumRecords } from './hold-merge.ts';
 import { type HoldOptions, type ResolvedHold, resolveHoldOptions } from './hold-options.ts';
@@ -14,7 +15,6 @@ import { acceptOverflows, checkHold, holdLimits } from './hold-preflight.ts';
 import { HoldProcesses } from './hold-processes.ts';
 import { judgeHold } from './hold-threshold.ts';
 import { LoadError } from './load-error.ts';
-import { distributionOf } from './merge.ts';
 import { probeTargets } from './preflight.ts';
 
 /** Processes begin so much later than they are told to: the message must have reached all. */

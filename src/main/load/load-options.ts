@@ -14,10 +14,11 @@ import { checkInteger, checkNumber, checkRecord } from '../../protocol/options.t
 import { type RouteOptions, resolveRouteOptions } from '../../protocol/route-options.ts';
 import { checkStaticAddresses, type StaticAddressesGiven } from '../../protocol/static-addresses.ts';
 import type { TlsOptions } from '../../protocol/tls-options.ts';
+import { planScenario } from './scenario.ts';
 import { type LoadTables, readTables } from './tables.ts';
 import { checkTargets, type LoadAuth, type LoadBody, type LoadTargetOptions } from './targets.ts';
 
-/** One kind of request of a run that sends several. */
+/** A piece of a profile that changes. */
 export interface LoadStage {
   durationMs: number;
   /** Reached at the end of the stage, in a straight line from what was before. */
@@ -29,6 +30,11 @@ export interface LoadOptions {
   /** What is asked for; or `targets`. */
   url?: string | URL;
   targets?: readonly LoadTargetOptions[];
+  /**
+   * A module whose default export says what a virtual user does, in place of `targets`: see docs/scenarios.md. `connections` is then the
+   * number of users, `rate` that of iterations per second, and `url` is what its requests are relative to.
+   */
+  scenario?: string | URL;
   /** Default GET, with a body POST. */
   method?: string;
   headers?: HeadersGiven;
@@ -39,7 +45,7 @@ export interface LoadOptions {
   templates?: boolean;
   /** Tables for templates (`{{users.name}}`) and scenarios. A text is a CSV file. */
   data?: LoadTables;
-  /** Each connection keeps the cookies that it is given, and sends them back. Default false. */
+  /** Each connection keeps the cookies that it is given, and sends them back. Default false; with a scenario true. */
   cookies?: boolean;
   /** `true`: up to 10 in a row. Each is a request of its own in the result. Default false. */
   followRedirects?: boolean | number;
@@ -61,6 +67,8 @@ export interface LoadOptions {
   durationMs?: number;
   /** Ends the run after so many requests. */
   requests?: number;
+  /** The same for a scenario: ends the run after so many iterations. */
+  iterations?: number;
   /** Comes before what is measured and counts for nothing. Default 0. */
   warmupMs?: number;
   /** Closed loop: between an answer and the next request; a range is drawn from evenly. Default 0. */
@@ -124,6 +132,8 @@ const SHARDS_MAX = 256;
 const LATE_MIN = 1_000;
 /** 80 MB of moments. */
 const LATE_LIMIT = 10_000_000;
+/** Of requests or iterations. */
+const COUNT_MAX = 2 ** 40;
 const REDIRECTS_DEFAULT = 10;
 const REDIRECTS_MAX = 100;
 const MS_PER_SECOND = 1_000;
@@ -131,6 +141,7 @@ const MS_PER_SECOND = 1_000;
 const OPTION_NAMES: readonly (keyof LoadOptions)[] = [
   'url',
   'targets',
+  'scenario',
   'method',
   'headers',
   'body',
@@ -146,6 +157,7 @@ const OPTION_NAMES: readonly (keyof LoadOptions)[] = [
   'connectionStages',
   'durationMs',
   'requests',
+  'iterations',
   'warmupMs',
   'thinkMs',
   'keepAlive',
@@ -171,12 +183,13 @@ export function resolveLoadOptions(options: unknown): ResolvedLoad {
   const given = checkRecord('options', options, OPTION_NAMES) as LoadOptions;
   checkPipelining(given.pipelining);
   const tables = readTables(given.data);
-  const targets = checkTargets(given, tables);
+  const planned = given.scenario === undefined ? null : planScenario(given);
+  const targets = planned === null ? checkTargets(given, tables) : [planned.target];
   const route = checkRoute(given);
   const model: LoadModel = given.rate !== undefined || given.rateStages !== undefined ? 'open' : 'closed';
   refuseOfOther(given, model);
 
-  const asked = given.requests === undefined ? 0 : checkInteger('requests', given.requests, 1, 2 ** 40);
+  const asked = countOf(given);
   const warmupMs = checkMs('warmupMs', given.warmupMs ?? 0, 0);
   const requestsMax = boundByRows(asked, tables, warmupMs);
   const durationMs = checkMs(
@@ -197,8 +210,9 @@ export function resolveLoadOptions(options: unknown): ResolvedLoad {
   const late = Math.min(Math.max(Math.ceil((peak * timeoutMs) / MS_PER_SECOND), LATE_MIN), LATE_LIMIT);
   const plan: LoadPlan = {
     targets,
+    scenario: planned?.scenario ?? null,
     tables,
-    cookies: given.cookies === true,
+    cookies: given.cookies ?? planned !== null,
     redirectsMax: redirectsOf(given.followRedirects),
     route,
     localAddresses: given.localAddresses ?? [],
@@ -269,6 +283,15 @@ function redirectsOf(follow: unknown): number {
 }
 
 // ── How much is sent ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+/** How many requests, or iterations, are asked for; 0: the time says. */
+function countOf({ requests, iterations, scenario }: LoadOptions): number {
+  if (iterations !== undefined && scenario === undefined) {
+    throw invalidArgument('iterations', 'iterations belong to a scenario; without one give requests.');
+  }
+  if (iterations !== undefined) return checkInteger('iterations', iterations, 1, COUNT_MAX);
+  return requests === undefined ? 0 : checkInteger('requests', requests, 1, COUNT_MAX);
+}
 
 /** A table whose rows are used once ends the run with them. */
 function boundByRows(requestsMax: number, tables: readonly LoadTable[], warmupMs: number): number {

@@ -8,6 +8,7 @@ import { TransferError } from '../../protocol/errors.ts';
 import type { FromLoadShard } from '../../protocol/load/messages.ts';
 import { type LoadPlan, profileEndMs } from '../../protocol/load/plan.ts';
 import { LOAD_SCHEMA, type LoadGenerator, type LoadResult } from '../../protocol/load/result.ts';
+import type { ScenarioPlan } from '../../protocol/load/scenario.ts';
 import { judge } from '../../protocol/load/threshold.ts';
 import { nativeIo } from '../../worker/io/native-io.ts';
 import { findBottleneck, noteConnections } from './bottleneck.ts';
@@ -17,6 +18,7 @@ import { type LoadOptions, type ResolvedLoad, resolveLoadOptions } from './load-
 import { LoadThreads } from './load-threads.ts';
 import { LoadMerger } from './merge.ts';
 import { checkMachine, machineLimits, probeTargets } from './preflight.ts';
+import { loadScenario } from './scenario.ts';
 
 /** Shards begin so much later than they are told to: the message must have reached all. */
 const BEGIN_MS = 20;
@@ -27,13 +29,44 @@ const MS_PER_SECOND = 1_000;
  * target cannot be reached or this machine does not allow what is asked for; what goes wrong later is in the result.
  */
 export async function load(options: LoadOptions): Promise<LoadResult> {
+  if (options?.scenario !== undefined) return loadWithScenario(options);
   const resolved = resolve(options);
+  const notes = await check(resolved, options.signal);
+  return runLoad(resolved, options, notes);
+}
+
+async function loadWithScenario(options: LoadOptions): Promise<LoadResult> {
+  const scenario = await loadScenario(options.scenario);
+  const resolved = resolve(scenario.complete(options));
   const { plan } = resolved;
-  const { signal } = options;
+  const notes = await check(resolved, options.signal);
+  const { url } = plan.scenario as ScenarioPlan;
+  const data = await scenario.setup(url);
+  const withData = { ...resolved, plan: { ...plan, scenario: { ...(plan.scenario as ScenarioPlan), data } } };
+  let result: LoadResult;
+  try {
+    result = await runLoad(withData, options, notes);
+  } catch (error) {
+    await scenario.teardown(data, url);
+    throw error;
+  }
+  const failure = await scenario.teardown(data, url);
+  return failure === null ? result : { ...result, notes: [...result.notes, failure] };
+}
+
+/** Everything that can be known before: what it finds is notes, or a LoadError. */
+async function check({ plan }: ResolvedLoad, signal: AbortSignal | undefined): Promise<string[]> {
   const notes = checkMachine(plan, machineLimits());
   await probeTargets(plan, signal);
+  return notes;
+}
 
-  const run = new LoadRun(resolved, options.onProgress, notes);
+async function runLoad(
+  resolved: ResolvedLoad,
+  { signal, onProgress }: LoadOptions,
+  notes: readonly string[],
+): Promise<LoadResult> {
+  const run = new LoadRun(resolved, onProgress, notes);
   const stop = () => run.stop();
   signal?.addEventListener('abort', stop, { once: true });
   try {
@@ -135,13 +168,15 @@ class LoadRun {
       errorExamples: merger.errorExamples,
       bytes: { received: merger.bytesReceived, sent: merger.bytesSent },
       latency: {
-        from: plan.model === 'open' ? 'schedule' : 'send',
+        from: plan.model === 'open' && plan.scenario === null ? 'schedule' : 'send',
         corrected: merger.corrected,
         raw: merger.raw,
         phases,
       },
       perSecond: merger.seconds,
       perTag: merger.tags,
+      iterations: merger.iterations,
+      checks: merger.checks,
       connections,
       generator: this.#generator(),
       thresholds: [],

@@ -7,15 +7,18 @@ import { Histogram, type HistogramPart } from '../../protocol/load/histogram.ts'
 import { type LoadInterval, type LoadShardDone, type TagInterval, tagsOf } from '../../protocol/load/messages.ts';
 import type { LoadPlan } from '../../protocol/load/plan.ts';
 import {
-  LOAD_PERCENTILES,
   LOAD_PHASES,
+  type LoadCheck,
   type LoadConnections,
   type LoadDistribution,
+  type LoadIterations,
   type LoadPhase,
   type LoadRequests,
   type LoadSecond,
   type LoadTagResult,
 } from '../../protocol/load/result.ts';
+import { distributionOf } from './distribution.ts';
+import { ScenarioMerger } from './scenario-merge.ts';
 
 const MS_PER_SECOND = 1_000;
 
@@ -93,9 +96,18 @@ export class LoadMerger {
   readonly #raw = new Histogram();
   readonly #phases = LOAD_PHASES.map(() => new Histogram());
   readonly #tags: TagBuilder[];
-  readonly #requests = { started: 0, completed: 0, failed: 0, lateStarts: 0, notStarted: 0, repeated: 0, redirected: 0 };
+  readonly #requests = {
+    started: 0,
+    completed: 0,
+    failed: 0,
+    lateStarts: 0,
+    notStarted: 0,
+    repeated: 0,
+    redirected: 0,
+  };
   readonly #connections = { opened: 0, reused: 0, failed: 0, lost: 0, closed: 0 };
   readonly #perLocalAddress: number[] = [];
+  readonly #scenario = new ScenarioMerger();
   /** Seconds that not all shards have told yet, in order. */
   readonly #open = new Map<number, SecondBuilder>();
   /** By shard: it has told all seconds below this one. */
@@ -110,7 +122,7 @@ export class LoadMerger {
     this.#plan = plan;
     this.#secondHistograms = secondHistograms;
     this.#onSecond = onSecond;
-    this.#tags = tagsOf(plan).map((tag) => new TagBuilder(tag));
+    this.#tags = plan.scenario === null ? tagsOf(plan).map((tag) => new TagBuilder(tag)) : [];
     this.#told = new Array<number>(plan.shards).fill(Number.NEGATIVE_INFINITY);
   }
 
@@ -149,8 +161,19 @@ export class LoadMerger {
     return { ...this.#connections, peak, perLocalAddress };
   }
 
+  get iterations(): LoadIterations | null {
+    if (this.#plan.scenario === null) return null;
+    const unfinished = this.done.reduce((sum, shard) => sum + (shard.unfinishedIterations ?? 0), 0);
+    return this.#scenario.build(unfinished);
+  }
+
+  get checks(): LoadCheck[] {
+    return this.#scenario.checks;
+  }
+
   get corrected(): LoadDistribution {
-    return distributionOf(this.#plan.model === 'open' ? this.#corrected : this.#raw);
+    const { model, scenario } = this.#plan;
+    return distributionOf(model === 'open' && scenario === null ? this.#corrected : this.#raw);
   }
 
   get raw(): LoadDistribution {
@@ -165,7 +188,8 @@ export class LoadMerger {
 
   get tags(): LoadTagResult[] {
     const [only] = this.#tags;
-    if (only === undefined || this.#tags.length > 1) return this.#tags.map((tag) => tag.build());
+    if (only === undefined || this.#tags.length > 1 || this.#plan.scenario !== null)
+      return this.#tags.map((tag) => tag.build());
     const { completed, failed } = this.#requests;
     const { statuses, errors, bytesReceived: bytes, corrected: latency } = this;
     return [{ tag: only.tag, completed, failed, statuses, errors, bytes, latency }];
@@ -199,7 +223,19 @@ export class LoadMerger {
     addPart(this.#corrected, interval.corrected);
     addPart(this.#raw, interval.raw);
     for (const [index, part] of interval.phases.entries()) addPart(this.#phases[index] as Histogram, part);
-    for (const tag of interval.tags) this.#tags[tag.tag]?.add(tag);
+    for (const tag of interval.tags) this.#tagOf(tag)?.add(tag);
+    if (interval.scenario !== undefined) this.#scenario.add(interval.scenario);
+  }
+
+  /** A scenario's tags come up as it runs. */
+  #tagOf({ tag, name }: TagInterval): TagBuilder | undefined {
+    if (name === undefined) return this.#tags[tag];
+    let builder = this.#tags.find((known) => known.tag === name);
+    if (builder === undefined) {
+      builder = new TagBuilder(name);
+      this.#tags.push(builder);
+    }
+    return builder;
   }
 
   /** What ended after the run belongs to its last second, unless it took seconds of its own. */
@@ -265,22 +301,6 @@ class TagBuilder {
       latency: distributionOf(this.#latency),
     };
   }
-}
-
-export function distributionOf(histogram: Histogram): LoadDistribution {
-  const { count } = histogram;
-  const values = histogram.valuesAtPercentiles(LOAD_PERCENTILES);
-  return {
-    count,
-    minUs: histogram.min,
-    meanUs: Math.round(histogram.mean * 10) / 10,
-    stdDevUs: Math.round(histogram.stdDeviation * 10) / 10,
-    maxUs: histogram.max,
-    percentilesUs: Object.fromEntries(
-      LOAD_PERCENTILES.map((percentile, index) => [`${percentile}`, values[index] as number]),
-    ),
-    histogram: count === 0 ? '' : histogram.encode(),
-  };
 }
 
 function addPart(histogram: Histogram, part: HistogramPart | null): void {

@@ -128,7 +128,7 @@ function templateOf(places: Places, head: string, text: string | null): LoadTarg
   return requestTemplateOf(places, marked, text);
 }
 
-function parseUrl(option: string, given: unknown, places: Places | null): URL {
+export function parseUrl(option: string, given: unknown, places: Places | null): URL {
   if (given instanceof URL) return new URL(given);
   const text = typeof given === 'string' && places !== null ? places.mark(option, given, 'url') : given;
   if (typeof text !== 'string' || !URL.canParse(text)) {
@@ -196,7 +196,8 @@ function fieldsOf(given: LoadOptions, url: URL, own: readonly HeaderPair[], plac
   return pairs;
 }
 
-function authorizationOf(auth: LoadAuth | undefined, url: URL, places: Places | null): string | null {
+/** null: none is asked for. */
+export function authorizationOf(auth: LoadAuth | undefined, url: URL, places: Places | null): string | null {
   if (auth === undefined) {
     if (url.username === '' && url.password === '') return null;
     return basic(`${decodeURIComponent(url.username)}:${decodeURIComponent(url.password)}`, null);

@@ -21,9 +21,25 @@ export type ToLoadShard =
   /** `startMs`: on CLOCK_MONOTONIC, which all threads share. */
   { readonly kind: 'begin'; readonly startMs: number } | { readonly kind: 'stop' };
 
+/** What a scenario's iterations came to between two cuts. */
+export interface ScenarioInterval {
+  readonly started: number;
+  readonly completed: number;
+  readonly failed: number;
+  readonly lateStarts: number;
+  readonly notStarted: number;
+  /** Of those completed, from when they were due. */
+  readonly duration: HistogramPart | null;
+  /** Of those failed, by message. */
+  readonly errors: Readonly<Record<string, number>>;
+  readonly checks: readonly { readonly name: string; readonly passed: number; readonly failed: number }[];
+}
+
 export interface TagInterval {
-  /** The tag's place in the list of the plan's tags. */
+  /** The tag's place in the list of the plan's tags, or of the shard's where it has a name. */
   readonly tag: number;
+  /** Of a scenario, whose tags come up as it runs. */
+  readonly name?: string;
   readonly failed: number;
   readonly bytes: number;
   readonly statuses: readonly (readonly [status: number, count: number])[];
@@ -70,6 +86,8 @@ export interface LoadInterval {
   readonly phases: readonly (HistogramPart | null)[];
   /** Empty where there is one tag. */
   readonly tags: readonly TagInterval[];
+  /** Absent where there is no scenario. */
+  readonly scenario?: ScenarioInterval;
 }
 
 export interface LoadShardDone {
@@ -79,6 +97,8 @@ export interface LoadShardDone {
   readonly measuredMs: number;
   readonly drainMs: number;
   readonly unfinished: number;
+  /** Of a scenario: begun and neither completed nor failed. */
+  readonly unfinishedIterations?: number;
   readonly health: LoadShardHealth;
 }
 

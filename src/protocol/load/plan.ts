@@ -7,6 +7,7 @@
 
 import type { HeaderPair } from '../http1/header-pairs.ts';
 import type { RouteOptions } from '../route-options.ts';
+import type { ScenarioPlan } from './scenario.ts';
 import type { LoadTable, RequestTemplate } from './template.ts';
 
 export interface LoadBodyFile {
@@ -52,6 +53,8 @@ export type LoadModel = 'closed' | 'open';
 
 export interface LoadPlan {
   readonly targets: readonly LoadTarget[];
+  /** What virtual users do; then the targets are only where they do it. null: targets are sent. */
+  readonly scenario: ScenarioPlan | null;
   /** Of templates and scenarios. */
   readonly tables: readonly LoadTable[];
   /** Each connection's slot keeps the cookies that it is given. */
@@ -68,7 +71,7 @@ export interface LoadPlan {
   readonly profile: readonly LoadSegment[];
   /** Closed: the most that the profile reaches. Open: how many requests may be in flight. */
   readonly connectionsMax: number;
-  /** Ends the run after so many requests were started and counted; 0: only the profile ends it. */
+  /** Ends the run after so many requests, or iterations of a scenario, were started and counted; 0: only the profile ends it. */
   readonly requestsMax: number;
   /** The beginning of the run that counts for nothing. It is part of the profile. */
   readonly warmupMs: number;

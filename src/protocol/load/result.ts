@@ -96,6 +96,33 @@ export interface LoadTagResult {
 }
 
 /** What became of the connections of a run. */
+/** How often virtual users did what a scenario says. */
+export interface LoadIterations {
+  /** = completed + failed + unfinished. */
+  readonly started: number;
+  /** Came to their end. */
+  readonly completed: number;
+  /** Threw; by message in `errors`. */
+  readonly failed: number;
+  /** Under way when the run was over: a whole `timeoutMs` after its end, or cut short. */
+  readonly unfinished: number;
+  /** Open loop: began more than `LATE_MS` after they were due. */
+  readonly lateStarts: number;
+  /** Open loop: due and never begun, because no user was free. */
+  readonly notStarted: number;
+  /** Of those completed; in open loop from when they were due. */
+  readonly duration: LoadDistribution;
+  /** Of those failed, by message; 50 different ones at most, the rest under '(other)'. */
+  readonly errors: Readonly<Record<string, number>>;
+}
+
+/** What a scenario expected, and how often it was so. */
+export interface LoadCheck {
+  readonly name: string;
+  readonly passed: number;
+  readonly failed: number;
+}
+
 export interface LoadConnections {
   readonly opened: number;
   /** Requests on a connection that had served others. */
@@ -230,6 +257,10 @@ export interface LoadResult {
   };
   readonly perSecond: readonly LoadSecond[];
   readonly perTag: readonly LoadTagResult[];
+  /** null: there was no scenario. */
+  readonly iterations: LoadIterations | null;
+  /** In the order in which they came up; empty without a scenario. */
+  readonly checks: readonly LoadCheck[];
   readonly connections: LoadConnections;
   readonly generator: LoadGenerator;
   readonly thresholds: readonly LoadThresholdResult[];

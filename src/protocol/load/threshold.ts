@@ -8,6 +8,8 @@
  *     errors                          failed, or status 400 and above; share of what ended with %, else their number
  *     failed, late, notStarted        share with %, else the number
  *     status:503, status:5xx          share with %, else the number
+ *     checks                          of a scenario: share that passed, with %
+ *     iterationsFailed                of a scenario: share with %, else the number
  */
 
 import { invalidArgument } from '../errors.ts';
@@ -22,7 +24,16 @@ import {
 } from './result.ts';
 
 type Operator = '>' | '>=' | '<' | '<=' | '==';
-type Metric = 'latency' | 'rate' | 'errors' | 'failed' | 'late' | 'notStarted' | 'status';
+type Metric =
+  | 'latency'
+  | 'rate'
+  | 'errors'
+  | 'failed'
+  | 'late'
+  | 'notStarted'
+  | 'status'
+  | 'checks'
+  | 'iterationsFailed';
 
 /** A sentence such as `p99>250ms`, read: a run fails when it is true. */
 export interface Threshold {
@@ -68,7 +79,15 @@ export function parseThreshold(text: unknown, option = 'thresholds'): Threshold 
     if (scale === undefined) throw notUnderstood(option, text);
     return { ...common, metric: name, of: '', part: '', value: Number(number) * scale, share: false };
   }
-  if (name === 'errors' || name === 'failed' || name === 'late' || name === 'notStarted') {
+  if (name === 'checks' && unit !== '%') throw notUnderstood(option, text);
+  if (
+    name === 'checks' ||
+    name === 'iterationsFailed' ||
+    name === 'errors' ||
+    name === 'failed' ||
+    name === 'late' ||
+    name === 'notStarted'
+  ) {
     return { ...common, metric: name, of: '', part: '', ...amount(option, text, Number(number), unit) };
   }
   throw notUnderstood(option, text);
@@ -101,6 +120,12 @@ function measure({ metric, of, part, share }: Threshold, result: LoadResult): nu
       return amountOf(requests.lateStarts, due, share);
     case 'notStarted':
       return amountOf(requests.notStarted, due, share);
+    case 'checks':
+      return shareOfChecks(result.checks);
+    case 'iterationsFailed': {
+      const { failed = 0, completed = 0 } = result.iterations ?? {};
+      return amountOf(failed, failed + completed, share);
+    }
     case 'status':
       return amountOf(
         countStatuses(statuses, (status) => (of.endsWith('xx') ? `${Math.floor(status / 100)}xx` : `${status}`) === of),
@@ -126,6 +151,13 @@ function latencyOf(distribution: LoadDistribution, of: string): number | null {
 
 function countStatuses(statuses: Readonly<Record<string, number>>, counts: (status: number) => boolean): number {
   return Object.entries(statuses).reduce((sum, [status, count]) => sum + (counts(Number(status)) ? count : 0), 0);
+}
+
+/** That passed; null: there were none. */
+function shareOfChecks(checks: LoadResult['checks']): number | null {
+  const passed = checks.reduce((sum, check) => sum + check.passed, 0);
+  const failed = checks.reduce((sum, check) => sum + check.failed, 0);
+  return amountOf(passed, passed + failed, true);
 }
 
 /** null: a share of nothing. */

@@ -5,6 +5,7 @@ import type { FromLoadShard, LoadShardTask, ToLoadShard } from '../../protocol/l
 import { LoadGenerator } from './generator.ts';
 import { WeightedTargets } from './request-source.ts';
 import { needsVariedTargets, VariedTargets } from './requests.ts';
+import { openScenario } from './scenario-shard.ts';
 
 const port = parentPort;
 if (port === null) throw new Error('A load shard runs in a thread of its own.');
@@ -15,8 +16,16 @@ function tell(message: FromLoadShard): void {
   if (message.kind === 'done') port?.close();
 }
 
-const source = needsVariedTargets(plan) ? new VariedTargets(plan, shard) : new WeightedTargets(plan, shard);
-const generator = new LoadGenerator(plan, shard, source, tell);
+/** What begins and stops. */
+type Generator = Pick<LoadGenerator, 'begin' | 'stop'>;
+
+async function openGenerator(): Promise<Generator> {
+  if (plan.scenario !== null) return openScenario(plan, shard, tell);
+  const source = needsVariedTargets(plan) ? new VariedTargets(plan, shard) : new WeightedTargets(plan, shard);
+  return new LoadGenerator(plan, shard, source, tell);
+}
+
+const generator = await openGenerator();
 port.on('message', (message: ToLoadShard) => {
   if (message.kind === 'begin') generator.begin(message.startMs);
   else generator.stop();

@@ -115,6 +115,11 @@ export class Recorder {
     if (lateMs > LATE_MS) this.lateStarts++;
   }
 
+  /** One more, of a run that had 0: its number. */
+  addTag(): number {
+    return this.#tags.push(new TagRecorder()) - 1;
+  }
+
   take(): Recorded {
     const recorded: Recorded = {
       started: this.started,

@@ -1,5 +1,6 @@
 /** Where an answer leads, and the request that goes there: made of the one that was answered, whatever that was made of. */
 
+import type { HeaderPair } from '../../protocol/http1/header-pairs.ts';
 import { composeRequestHead } from '../../protocol/http1/request-head.ts';
 import { originOf, targetOf } from '../../protocol/origin.ts';
 
@@ -33,6 +34,16 @@ export function becomesGet(status: number, method: string): boolean {
   return (status === 301 || status === 302) && method === 'POST';
 }
 
+/** The fields that go along. */
+export function redirectFields(fields: readonly HeaderPair[], from: URL, to: URL, dropsBody: boolean): HeaderPair[] {
+  return fields.filter(([name]) => {
+    const lower = name.toLowerCase();
+    if (lower === 'host' || lower === 'cookie' || lower === 'content-length') return false;
+    if (dropsBody && CONTENT_FIELDS.includes(lower)) return false;
+    return from.origin === to.origin || !OWN_FIELDS.includes(lower);
+  });
+}
+
 /** `head`: the one that was sent, in latin-1. `bodyBytes`: as `composeRequestHead` takes it. Throws TransferError INVALID_ARGUMENT. */
 export function redirectHead(
   head: string,
@@ -44,13 +55,7 @@ export function redirectHead(
 ): string {
   const end = head.indexOf('\r\n\r\n');
   const lines = head.slice(0, end).split('\r\n').slice(1);
-  const headers = lines
-    .map((line): [string, string] => [line.slice(0, line.indexOf(':')), line.slice(line.indexOf(':') + 1)])
-    .filter(([name]) => {
-      const lower = name.toLowerCase();
-      if (lower === 'host' || lower === 'cookie' || lower === 'content-length') return false;
-      if (dropsBody && CONTENT_FIELDS.includes(lower)) return false;
-      return from.origin === to.origin || !OWN_FIELDS.includes(lower);
-    });
+  const fields = lines.map((line): HeaderPair => [line.slice(0, line.indexOf(':')), line.slice(line.indexOf(':') + 1)]);
+  const headers = redirectFields(fields, from, to, dropsBody);
   return composeRequestHead({ method, target: targetOf(to), host: originOf(to).hostField, headers, bodyBytes });
 }
