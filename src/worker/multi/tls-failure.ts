@@ -71,7 +71,13 @@ const ALERT_OPTIONS: ReadonlyMap<number, readonly [option: string, hint: string]
   [48, ['tls.cert', 'it does not know who issued the certificate of tls.cert']],
   [49, ['tls.cert', 'the certificate of tls.cert has no access']],
   [51, ['tls.cert', 'the key of tls.key does not fit its certificate, or the peer is broken']],
-  [70, ['tls.minVersion', 'it speaks other versions of TLS; see tls.minVersion']],
+  [
+    70,
+    [
+      'tls.minVersion',
+      'it speaks other versions of TLS; see tls.minVersion, and tls.ciphers if that names only suites of TLS 1.3',
+    ],
+  ],
   [71, ['tls.ciphers', 'it wants stronger ciphers; see tls.ciphers']],
   [112, ['tls.servername', 'it does not know this name; see tls.servername']],
   [116, ['tls.cert', 'it wants a certificate of the client; give tls.cert and tls.key']],
