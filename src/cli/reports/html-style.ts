@@ -70,15 +70,19 @@ summary { cursor: pointer; color: var(--quiet); padding: 4px 0; }
   h2 { break-after: avoid; }
   .card, .verdict, .alert, .note, .bars rect { print-color-adjust: exact; -webkit-print-color-adjust: exact; }
   .scroll { overflow: visible; }
+  .plot { overflow: hidden; }
+  .columns { grid-template-columns: 1fr 1fr; }
+  .facts td { font-size: 9.5px; }
   details:not([open]) { display: none; }
   table { font-size: 9.5px; }
   thead th { white-space: normal; }
   th, td { padding-right: 8px; }
-  .cards { grid-template-columns: repeat(7, 1fr); gap: 6px; }
+  .cards { grid-template-columns: repeat(7, minmax(0, 1fr)); gap: 6px; }
   .card { padding: 6px 8px; }
   .card .figure { font-size: 15px; }
   .card .quiet { font-size: 9px; }
   tr { break-inside: avoid; }
+  .u-legend { font-size: 10px; }
   .u-legend .u-value, .u-legend .u-series:first-child, .u-legend .u-label::after { display: none; }
 }
 `;
