@@ -37,3 +37,4 @@ export type { ResponseTls } from './response-tls.ts';
 export type { EarlierAttempt } from './retry.ts';
 export type { RetryOptions } from './retry-options.ts';
 export type { WarmInit } from './warm.ts';
+export { type FetchLike, type HasFetch, webFetch } from './web-fetch.ts';
