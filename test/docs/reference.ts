@@ -117,20 +117,22 @@ function isOptionGroup(declaration: InterfaceDeclaration): boolean {
 
 function poolOptionsPage(): string {
   const rows = poolOptionRows();
+  const ofRequest = new Set(memberNames('src/main/index.ts', 'FetchInit'));
   const lines = [
     GENERATED,
     '# Pool options',
     '',
-    '`new Pool(options)`: every option, from the sources. Times are milliseconds (`…Ms`), sizes bytes (`…Bytes`). Options that a request may have too',
-    'are marked in [the reference of `FetchInit`](api/shardfetch.md#fetchinit); what is wrong with one throws at once: `INVALID_ARGUMENT`, with its name in `limit`.',
+    '`new Pool(options)`: every option, from the sources. Times are milliseconds (`…Ms`), sizes bytes (`…Bytes`). "Request": may also stand in the init of',
+    "a request, for that one; what it does not name is the pool's. What is wrong with an option throws at once: `INVALID_ARGUMENT`, with its name in `limit`.",
     '',
     'How to choose them: [guide.md](guide.md#tuning-a-pool). Why the clocks are what they are: [timeouts.md](timeouts.md).',
     '',
-    '| option | type | default | meaning |',
-    '|---|---|---|---|',
-    ...rows.map(
-      ({ name, type, fallback, text }) => `| \`${name}\` | ${code(type)} | ${cell(fallback)} | ${cell(text)} |`,
-    ),
+    '| option | type | default | request | meaning |',
+    '|---|---|---|---|---|',
+    ...rows.map(({ name, type, fallback, text }) => {
+      const own = ofRequest.has(name.split('.')[0] as string) ? 'yes' : '';
+      return `| \`${name}\` | ${code(type)} | ${cell(fallback)} | ${own} | ${cell(text)} |`;
+    }),
   ];
   return `${lines.join('\n')}\n`;
 }

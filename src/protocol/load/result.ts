@@ -123,6 +123,7 @@ export interface LoadCheck {
   readonly failed: number;
 }
 
+/** What became of the connections of a run. */
 export interface LoadConnections {
   readonly opened: number;
   /** Requests on a connection that had served others. */

@@ -25,6 +25,7 @@ export interface ScenarioRequest {
   discardBody?: boolean;
 }
 
+/** The answer to one request of a scenario. */
 export interface ScenarioResponse {
   /** After redirects: of the last one. */
   readonly url: string;
@@ -69,6 +70,7 @@ export interface ScenarioHttp {
   clearCookies(): void;
 }
 
+/** Which virtual user runs, and how often it has. */
 export interface ScenarioUser {
   /** 1, 2, 3 … over all shards. */
   readonly id: number;
