@@ -28,18 +28,23 @@ export function checkDecompress(decompress: unknown, usual = true): boolean {
   throw invalidArgument('decompress', `decompress must be true or false, not ${describe(decompress)}.`);
 }
 
-/** `usual`: the pool's `decompress`. Throws TransferError INVALID_ARGUMENT that names the option. */
+/** `usual`: the pool's `decompress`. `uncollected`: statuses that may be followed by another request. Throws TransferError INVALID_ARGUMENT that names the option. */
 export function withBodyOptions(
   extras: RequestExtras | null,
   { decompress, collect }: BodyOptions,
   usual: boolean,
+  uncollected: readonly number[],
 ): RequestExtras | null {
   const isUsual = checkDecompress(decompress, usual) === usual;
   if (isUsual && collect === undefined) return extras;
   if (collect !== undefined && !COLLECT_AS.includes(collect)) {
     throw invalidArgument('collect', `collect must be 'bytes', 'text' or 'json', not ${describe(collect)}.`);
   }
-  return { ...extras, ...(isUsual ? {} : { decompress: !usual }), ...(collect === undefined ? {} : { collect }) };
+  return {
+    ...extras,
+    ...(isUsual ? {} : { decompress: !usual }),
+    ...(collect === undefined ? {} : { collect, ...(uncollected.length === 0 ? {} : { uncollected }) }),
+  };
 }
 
 /**

@@ -7,7 +7,7 @@ import type { HeaderPair } from '../protocol/http1/header-pairs.ts';
 import { type ChallengeAuth, hasAuthorization, resolveAuth, withUserinfo } from './auth.ts';
 import { type CookieJar, checkCookies } from './cookies.ts';
 import type { FetchTarget } from './fetch-target.ts';
-import { REDIRECT_DEFAULTS, type RedirectPolicy, resolveRedirect } from './redirect-options.ts';
+import { REDIRECT_DEFAULTS, REDIRECT_STATUSES, type RedirectPolicy, resolveRedirect } from './redirect-options.ts';
 import { NO_RETRY, type RetryPolicy, resolveRetry } from './retry-options.ts';
 
 export interface CallPolicies {
@@ -35,6 +35,9 @@ export interface PolicyInit extends PolicyOptions {
   auth?: unknown;
   credentials?: unknown;
 }
+
+/** It asks for credentials (RFC 9110 §15.5.2). */
+const CHALLENGE_STATUS = 401;
 
 /** Of each of several requests. */
 const EACH_DEFAULTS: CallPolicies = Object.freeze<CallPolicies>({
@@ -84,6 +87,15 @@ export function policiesOf(
     isSingle: true,
     ofEach: null,
   });
+}
+
+/** Statuses of responses that may be followed by another request of the same call. */
+export function followedStatuses({ redirect, retry, auth }: CallPolicies, leavesHttp: boolean): readonly number[] {
+  const followed: number[] = [];
+  if (redirect.mode !== 'manual' && !leavesHttp) followed.push(...REDIRECT_STATUSES);
+  if (retry.attempts > 1) followed.push(...retry.statuses);
+  if (auth !== null && !followed.includes(CHALLENGE_STATUS)) followed.push(CHALLENGE_STATUS);
+  return followed;
 }
 
 function single(policies: CallPolicies): CallPolicies {

@@ -5,7 +5,7 @@
 
 import { TransferError } from '../protocol/errors.ts';
 import { readAhead } from './body-ahead.ts';
-import { fetchFailure } from './failure.ts';
+import { fetchFailure, wholeBodyFailure } from './failure.ts';
 import { discard } from './fetch-body.ts';
 import { type FetchRequest, headOf } from './fetch-request.ts';
 import { checkIntegrity, type Integrity, integrityFailure } from './integrity.ts';
@@ -48,9 +48,7 @@ async function checked(response: PoolResponse, integrity: Integrity, url: string
   try {
     body = await response.readWhole();
   } catch (error) {
-    // To who waits for fetch nothing was given yet that could be cut off.
-    const cause = (error as Error | null | undefined)?.cause;
-    throw TransferError.is(cause) ? fetchFailure(cause) : error;
+    throw wholeBodyFailure(error);
   }
   try {
     if (body === null) throw integrityFailure('There is no body that integrity could be checked of.');

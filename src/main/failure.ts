@@ -17,6 +17,12 @@ export function bodyFailure(error: TransferError): TypeError & { code?: string }
   return Object.assign(new TypeError('terminated', { cause: error }), { code: error.code });
 }
 
+/** The failure of a body of which nothing was given out yet: to who waits for fetch nothing was cut off. */
+export function wholeBodyFailure(error: unknown): unknown {
+  const cause = (error as Error | null | undefined)?.cause;
+  return TransferError.is(cause) ? fetchFailure(cause) : error;
+}
+
 function asTransferError(error: unknown): TransferError {
   if (TransferError.is(error)) return error;
   // Something of the caller's threw while it was read: an iterator of headers, a toString, a detached buffer.

@@ -57,6 +57,9 @@ export function isRepeatable(content: ReadyBody['content']): boolean {
  * 'half' for streams, as Fetch asks, because the response may arrive before the body is sent.
  */
 export function readyBody(body: unknown, method: string, duplex: unknown, declared: number): ReadyBody {
+  if (duplex !== undefined && duplex !== 'half') {
+    throw invalidArgument('duplex', `duplex must be 'half', not ${describe(duplex)}.`);
+  }
   if (body === undefined || body === null) return NO_BODY;
   if (method === 'GET' || method === 'HEAD') {
     throw invalidArgument('body', `A ${method} request cannot have a body (Fetch §5.4); use another method.`);

@@ -17,7 +17,7 @@ import { basicOf, type ChallengeAuth } from './auth.ts';
 import type { CallPolicies } from './call-policies.ts';
 import { cookiesFor, storeCookies, withCookies } from './cookies.ts';
 import { type DigestSessions, strongest } from './digest.ts';
-import { fetchFailure } from './failure.ts';
+import { fetchFailure, wholeBodyFailure } from './failure.ts';
 import { discard, isRepeatable } from './fetch-body.ts';
 import { type FetchRequest, headOf } from './fetch-request.ts';
 import {
@@ -330,6 +330,18 @@ export class FetchCall {
   }
 
   #deliver(response: PoolResponse): void {
+    if (!this.#request.uncollected.includes(response.status)) {
+      this.#settle(response);
+      return;
+    }
+    // It was asked for whole, and came with its head because it might not have been the last.
+    response.readWhole().then(
+      () => this.#settle(response),
+      (error: unknown) => this.#rejectWith(wholeBodyFailure(error)),
+    );
+  }
+
+  #settle(response: PoolResponse): void {
     response.past = { redirects: this.#redirects, attempts: this.#earlier.length + 1 };
     this.#over(() => this.#resolve(response as unknown as FetchResponse));
   }

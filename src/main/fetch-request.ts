@@ -11,10 +11,17 @@ import { CHUNKED_BODY, composeRequestHead, NO_BODY, normalizeHeaderValue } from 
 import type { Upgrade } from '../protocol/http1/upgrade.ts';
 import { checkRecord, completeTimeouts, type Timeouts } from '../protocol/options.ts';
 import { resolvePace } from '../protocol/pace-options.ts';
-import { encodeExtras, type OwnRoute, resolveExtras, withOwnRoute, withPace } from '../protocol/port/request-extras.ts';
+import {
+  encodeExtras,
+  type OwnRoute,
+  type RequestExtras,
+  resolveExtras,
+  withOwnRoute,
+  withPace,
+} from '../protocol/port/request-extras.ts';
 import { askForCodings, withBodyOptions } from './body-options.ts';
 import { cacheFields, checkBrowserMembers } from './browser-members.ts';
-import { type CallPolicies, POLICY_DEFAULTS, policiesOf } from './call-policies.ts';
+import { type CallPolicies, followedStatuses, POLICY_DEFAULTS, policiesOf } from './call-policies.ts';
 import { Connecting, guardOf } from './connecting.ts';
 import { type BodyPieces, type ReadyBody, readyBody } from './fetch-body.ts';
 import { checkSignal, type FetchInit, INIT_NAMES } from './fetch-init.ts';
@@ -37,6 +44,10 @@ export interface FetchRequest {
   readonly timeouts: Readonly<Timeouts> | null;
   /** What it asks for beyond the usual, as its frame carries it; '': nothing. */
   readonly extras: string;
+  /** The part of `extras` that is for one origin alone; null: none is. */
+  readonly ownRoute: OriginRoute | null;
+  /** Of what is collected in its shard: the statuses that are not, because another request may follow. */
+  readonly uncollected: readonly number[];
   /** Its own guard, which lives as long as it; null: the pool's, or one that is no function. */
   readonly guard: GuardFunction | null;
   /** As asked; null: its method says. */
@@ -52,6 +63,17 @@ export interface FetchRequest {
   /** Redirects, retries, cookies and answers to challenges. */
   readonly policies: CallPolicies;
 }
+
+/** Where a request goes in its URL's place, and where a redirect that leads away goes. */
+export interface OriginRoute {
+  /** Of the URL that fetch was called with. */
+  readonly origin: string;
+  /** For this origin, and for all others. */
+  readonly extras: string;
+  readonly otherExtras: string;
+}
+
+export const NOTHING_UNCOLLECTED: readonly number[] = [];
 
 /** As far as bodies go: what is not a message has no method that could forbid it one. */
 const TUNNEL = 'TUNNEL';
@@ -110,6 +132,18 @@ export class FetchRequests {
       headers.push(['content-type', contentType]);
     for (const field of cacheFields(given.cache)) if (!hasHeader(headers, field[0])) headers.push(field);
     if (upgrade === null) askForCodings(headers, given.decompress ?? this.#decompress);
+    const uncollected =
+      given.collect === undefined ? NOTHING_UNCOLLECTED : followedStatuses(policies, upgrade !== null);
+    const common = withBodyOptions(
+      withExchange(
+        withPace(this.#connecting.withOwn(resolveExtras(given), given), resolvePace('pace', given.pace)),
+        plan,
+      ),
+      given,
+      this.#decompress,
+      uncollected,
+    );
+    const ownRoute = originRoute(target.origin, common, given);
     return {
       target,
       method,
@@ -118,19 +152,9 @@ export class FetchRequests {
       body: content,
       signal,
       timeouts: timeouts === this.#timeouts ? null : timeouts,
-      extras: encodeExtras(
-        withBodyOptions(
-          withExchange(
-            withPace(
-              this.#connecting.withOwn(withOwnRoute(resolveExtras(given), ownRouteOf(given)), given),
-              resolvePace('pace', given.pace),
-            ),
-            plan,
-          ),
-          given,
-          this.#decompress,
-        ),
-      ),
+      extras: ownRoute === null ? encodeExtras(common) : ownRoute.extras,
+      ownRoute,
+      uncollected,
       guard: guardOf(given),
       idempotent: given.idempotent ?? null,
       upgrade,
@@ -184,6 +208,8 @@ function plainGet(target: FetchTarget, decompress: boolean, policies: CallPolici
     signal: null,
     timeouts: null,
     extras: '',
+    ownRoute: null,
+    uncollected: NOTHING_UNCOLLECTED,
     guard: null,
     idempotent: null,
     upgrade: null,
@@ -194,8 +220,20 @@ function plainGet(target: FetchTarget, decompress: boolean, policies: CallPolici
   };
 }
 
-function ownRouteOf({ unixPath, connectTo }: FetchInit): OwnRoute {
-  return { ...(unixPath === undefined ? {} : { unixPath }), ...(connectTo === undefined ? {} : { connectTo }) };
+/** null: the request goes where its URL says. Throws TransferError INVALID_ARGUMENT that names the option. */
+function originRoute(
+  origin: string,
+  common: RequestExtras | null,
+  { unixPath, connectTo }: FetchInit,
+): OriginRoute | null {
+  if (unixPath === undefined && connectTo === undefined) return null;
+  const route: OwnRoute = {
+    ...(unixPath === undefined ? {} : { unixPath }),
+    ...(connectTo === undefined ? {} : { connectTo }),
+  };
+  const extras = encodeExtras(withOwnRoute(common, route));
+  // A list says itself which origins its entries are for.
+  return { origin, extras, otherExtras: Array.isArray(connectTo) ? extras : encodeExtras(common) };
 }
 
 /** The length in the caller's Content-Length; -1: none, or one that composing the head will refuse. */

@@ -35,10 +35,15 @@ import { checkWarm, connectOnly, openAll, type WarmInit } from './warm.ts';
 
 /** Counts since the pool began: started = completed + failed + aborted + inFlight. Each request of a call counts by itself, those that were redirected or made again too. */
 export interface PoolStats {
+  /** Requests that were begun. */
   readonly started: number;
+  /** Requests whose response came whole. */
   readonly completed: number;
+  /** Requests that ended with an error. */
   readonly failed: number;
+  /** Requests that the caller gave up. */
   readonly aborted: number;
+  /** Requests under way, bodies included. */
   readonly inFlight: number;
   /** Redirects that were followed. */
   readonly redirects: number;
@@ -311,7 +316,7 @@ export class Pool {
     reject: (error: unknown) => void,
   ): void {
     if (this.#state === 'open') this.#calls.begin(request, resolve, reject);
-    else reject(this.#failureOf(request, poolClosed(undefined)));
+    else this.#refuse(request, reject, poolClosed(undefined));
   }
 
   /** `until`: the state in which it is still sent. A call that takes several requests goes on while the pool closes. */
@@ -330,7 +335,7 @@ export class Pool {
     until: 'open' | 'closing' = 'open',
   ): void {
     if (this.#state !== 'open' && this.#state !== until) {
-      reject(this.#failureOf(request, poolClosed(undefined)));
+      this.#refuse(request, reject, poolClosed(undefined));
       return;
     }
     const place = this.#placement.placeOf(key);
@@ -342,7 +347,7 @@ export class Pool {
     const shard = this.#placement.choose(place);
     if (shard < 0) {
       if (request.signal !== null) this.#signals.remove(request.signal, exchange);
-      reject(this.#failureOf(request, this.#noShardLives()));
+      this.#refuse(request, reject, this.#noShardLives());
       return;
     }
     exchange.rank = this.#placement.rank;
@@ -386,9 +391,11 @@ export class Pool {
     return typeof placement === 'function' ? keyFrom(placement, request.target.url) : request.target.origin;
   }
 
-  #failureOf(request: FetchRequest, error: TransferError): TypeError {
+  /** Who gives the body hears that nobody will read it. */
+  #refuse(request: FetchRequest, reject: (error: unknown) => void, error: TransferError): void {
     error.url = request.target.href;
-    return fetchFailure(error);
+    reject(fetchFailure(error));
+    void discard(request.body);
   }
 
   #noShardLives(): TransferError {

@@ -41,7 +41,10 @@ export const REDIRECT_DEFAULTS: RedirectPolicy = Object.freeze({
   sensitiveHeaders: new Set(SENSITIVE_HEADERS),
 });
 
-/** The statuses that Fetch §2.2.3 calls redirect statuses. 300, 304 and others with a Location are responses like any. */
+/** Fetch §2.2.3. 300, 304 and others with a Location are responses like any. */
+export const REDIRECT_STATUSES: readonly number[] = [301, 302, 303, 307, 308];
+
+/** One of REDIRECT_STATUSES. */
 export function isRedirect(status: number): boolean {
   return status === 301 || status === 302 || status === 303 || status === 307 || status === 308;
 }

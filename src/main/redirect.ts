@@ -7,7 +7,7 @@ import { TransferError } from '../protocol/errors.ts';
 import { shown } from '../protocol/origin.ts';
 import { withUserinfo } from './auth.ts';
 import { isRepeatable } from './fetch-body.ts';
-import { type FetchRequest, headOf } from './fetch-request.ts';
+import { type FetchRequest, headOf, type OriginRoute } from './fetch-request.ts';
 import { FetchTarget } from './fetch-target.ts';
 import type { RedirectPolicy } from './redirect-options.ts';
 import type { PoolResponse } from './response.ts';
@@ -75,14 +75,21 @@ export function redirectedRequest(
     ([name]) => !(becomesGet && describesBody(name)) && !staysBehind(name, from, url, policy),
   );
   const headers = withUserinfo(kept, target.userinfo);
+  const { ownRoute } = request;
   return {
     ...request,
     target,
+    extras: ownRoute === null ? request.extras : extrasFor(ownRoute, target),
     method,
     headers,
     body,
     head: headOf(target, method, headers, body, request.referrer, request.upgrade),
   };
+}
+
+/** What stands in the place of one origin does not stand in the place of others. */
+function extrasFor({ origin, extras, otherExtras }: OriginRoute, target: FetchTarget): string {
+  return target.origin === origin ? extras : otherExtras;
 }
 
 /** Origins differ in scheme, host or port (HOSTILE 91, 94); hosts are equal or they are not. */

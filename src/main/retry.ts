@@ -44,7 +44,8 @@ export function backOffMs(policy: RetryPolicy, retry: number): number {
 export function retryAfterMs(response: PoolResponse): number {
   const [value] = response.fieldValues('retry-after');
   if (value === undefined) return -1;
-  if (/^\d{1,15}$/.test(value)) return Number(value) * MS_PER_S;
+  // However long: what asks for more than anybody waits must not pass for nothing said.
+  if (/^\d+$/.test(value)) return Number(value) * MS_PER_S;
   const time = parseHttpDate(value);
   if (Number.isNaN(time)) return -1;
   // By the server's own clock where it tells it: ours may be wrong by hours.

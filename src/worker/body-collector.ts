@@ -1,6 +1,7 @@
 /**
  * Responses with `collect`: nothing of them leaves the shard before they are complete; then all of them leaves at once, as one COMPLETE
  * frame (HEAD and END where there are trailers). So there is no credit, no stream, and a body that fails fails `fetch` itself.
+ * A response that may be followed by another request is not collected: its body is of no use, and may have no end.
  *
  * What is being collected counts as unread. It cannot be made to wait, since nobody reads it: limits.bodyBytes and
  * limits.decodedBytes bound it.
@@ -21,6 +22,12 @@ const RECEIVED_WHOLE_BYTES_MAX = 16 * 1024 * 1024;
 /** Below half of Buffer.poolSize, whatever that is. */
 const POOLED_BYTES_MAX = 2048;
 
+/** Statuses below this one are always collected. */
+const UNCOLLECTED_MIN = 300;
+
+/** Who takes a response that is not collected, from its head on. `decodes`: its request does not forbid it. */
+export type Uncollected = (transfer: Transfer, decodes: boolean, bytes: Uint8Array, start: number, end: number) => void;
+
 interface Collected {
   readonly head: Uint8Array;
   /** null: its length is known, and it is received in place; or none of it has come. */
@@ -31,16 +38,24 @@ export class BodyCollector {
   readonly #writer: BatchWriter;
   readonly #unread: UnreadAccount;
   readonly #decoders: BodyDecoders;
+  readonly #onUncollected: Uncollected;
   readonly #onEnded: (transfer: Transfer) => void;
+  /** Statuses that are not collected, of those whose head has not come. */
+  readonly #uncollected = new Map<number, readonly number[]>();
   readonly #collected = new Map<number, Collected>();
 
   readonly #onHead = (transfer: Transfer, bytes: Uint8Array, start: number, end: number): void => {
+    if (this.#givesUp(transfer)) {
+      this.#onUncollected(transfer, true, bytes, start, end);
+      return;
+    }
     const parser = transfer.connection?.parser;
     const coding = parser === undefined || parser.contentCoding === '' ? 'plain' : this.#decoders.begin(transfer);
     if (coding !== 'failed') this.#begin(transfer, bytes, start, end, coding === 'coded');
   };
   readonly #onUndecodedHead = (transfer: Transfer, bytes: Uint8Array, start: number, end: number): void => {
-    this.#begin(transfer, bytes, start, end, false);
+    if (this.#givesUp(transfer)) this.#onUncollected(transfer, false, bytes, start, end);
+    else this.#begin(transfer, bytes, start, end, false);
   };
   readonly #onData = (transfer: Transfer, bytes: Uint8Array, start: number, end: number): void => {
     this.#add(transfer, bytes.subarray(start, end), () => transfer.connection?.parser.contentLength ?? -1);
@@ -63,15 +78,19 @@ export class BodyCollector {
     writer: BatchWriter,
     unread: UnreadAccount,
     decoders: BodyDecoders,
+    onUncollected: Uncollected,
     onEnded: (transfer: Transfer) => void,
   ) {
     this.#writer = writer;
     this.#unread = unread;
     this.#decoders = decoders;
+    this.#onUncollected = onUncollected;
     this.#onEnded = onEnded;
   }
 
-  attach(transfer: Transfer, decodes: boolean): void {
+  /** `uncollected`: the statuses that are not collected. */
+  attach(transfer: Transfer, decodes: boolean, uncollected: readonly number[] | undefined): void {
+    if (uncollected !== undefined) this.#uncollected.set(transfer.id, uncollected);
     transfer.onHead = decodes ? this.#onHead : this.#onUndecodedHead;
     transfer.onData = this.#onData;
     transfer.onEnd = this.#onEnd;
@@ -79,7 +98,16 @@ export class BodyCollector {
 
   /** True when it was collecting this response, of which nothing is left now. */
   forget(id: number): boolean {
+    this.#uncollected.delete(id);
     return this.#collected.delete(id);
+  }
+
+  /** Its head has come. */
+  #givesUp({ id, status }: Transfer): boolean {
+    const statuses = this.#uncollected.get(id);
+    if (statuses === undefined) return false;
+    this.#uncollected.delete(id);
+    return status >= UNCOLLECTED_MIN && statuses.includes(status);
   }
 
   #begin(transfer: Transfer, bytes: Uint8Array, start: number, end: number, coded: boolean): void {

@@ -80,7 +80,16 @@ export class ResponseForwarder {
     this.#transfers = transfers;
     this.#unread = new UnreadAccount(budgetBytes);
     this.#decoders = new BodyDecoders(multi);
-    this.#collector = new BodyCollector(writer, this.#unread, this.#decoders, (transfer) => this.#ended(transfer));
+    this.#collector = new BodyCollector(
+      writer,
+      this.#unread,
+      this.#decoders,
+      (transfer, decodes, bytes, start, end) => {
+        this.#attach(transfer, decodes);
+        transfer.onHead?.(transfer, bytes, start, end);
+      },
+      (transfer) => this.#ended(transfer),
+    );
   }
 
   get unreadBytes(): number {
@@ -91,12 +100,10 @@ export class ResponseForwarder {
   attach(transfer: Transfer, extras: RequestExtras | null): void {
     const decodes = extras === null || extras.decompress !== false;
     if (extras !== null && extras.collect !== undefined) {
-      this.#collector.attach(transfer, decodes);
+      this.#collector.attach(transfer, decodes, extras.uncollected);
       return;
     }
-    transfer.onHead = decodes ? this.#onHead : this.#onUndecodedHead;
-    transfer.onData = this.#onData;
-    transfer.onEnd = this.#onEnd;
+    this.#attach(transfer, decodes);
   }
 
   /** The caller has read `bodyBytes` more, perhaps of a response that was complete long ago. */
@@ -132,6 +139,12 @@ export class ResponseForwarder {
   /** The turn ends. */
   endTurn(): void {
     this.#decoders.endTurn();
+  }
+
+  #attach(transfer: Transfer, decodes: boolean): void {
+    transfer.onHead = decodes ? this.#onHead : this.#onUndecodedHead;
+    transfer.onData = this.#onData;
+    transfer.onEnd = this.#onEnd;
   }
 
   #onCodedHead(transfer: Transfer, bytes: Uint8Array, start: number, end: number): void {

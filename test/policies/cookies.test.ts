@@ -45,7 +45,7 @@ describe.each([{ shards: 1 }, { shards: 0 }])('$shards shards, tough-cookie', ({
       if (path === '/b') return redirectTo('http://one.test/c', 302, 'Set-Cookie: two=2; Path=/');
       return answer(path);
     });
-    const connectTo = { host: '127.0.0.1', port: peer.port };
+    const connectTo = [`::127.0.0.1:${peer.port}`];
     const cookies = new ToughJar();
     await cookies.setCookie('before=0', 'http://two.test/');
     const response = await pool.fetch('http://one.test/a', { cookies, connectTo, headers: { cookie: 'own=1' } });

@@ -142,7 +142,7 @@ describe.each([{ shards: 1 }, { shards: 0 }])('$shards shards', ({ shards }) => 
       'hostile/94 %s is another origin than foo.test',
       async (host) => {
         const peer = await peerAnswering(redirects({ '/a': redirectTo(`http://${host}/b`) }));
-        const connectTo = { host: '127.0.0.1', port: peer.port };
+        const connectTo = [`::127.0.0.1:${peer.port}`];
         await (await pool.fetch('http://foo.test/a', { headers: SECRETS, connectTo })).text();
         expect(fieldOf(peer.requests()[0], 'authorization')).toBeDefined();
         expect(fieldOf(peer.requests()[1], 'authorization')).toBeUndefined();

@@ -31,6 +31,8 @@ export interface RequestExtras {
   readonly decompress?: boolean;
   /** Its response comes when it is complete, in one piece, to be read in this way. */
   readonly collect?: CollectAs;
+  /** With `collect`: statuses after which the call may ask again. Such responses come with their head, because their body is of no use then. */
+  readonly uncollected?: readonly number[];
 }
 
 export type CollectAs = 'bytes' | 'text' | 'json';
