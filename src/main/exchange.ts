@@ -10,6 +10,7 @@ import { TransferError } from '../protocol/errors.ts';
 import type { HeadFrame } from '../protocol/port/response-frames.ts';
 import { type BodyOrigin, BodySource } from './body-source.ts';
 import { bodyFailure, fetchFailure } from './failure.ts';
+import { isRepeatable } from './fetch-body.ts';
 import type { FetchRequest } from './fetch-request.ts';
 import type { Place } from './placement.ts';
 import { isRedirect } from './redirect-options.ts';
@@ -115,13 +116,15 @@ export class Exchange implements BodyOrigin, UploadTarget {
   /** Its shard died. */
   shardLost(error: TransferError): void {
     const mayReplay = this.#mayReplay();
+    // What it still reads must not go to the next shard, beside what is read anew.
+    if (mayReplay) this.#uploader?.stop();
     if (mayReplay && this.#owner.replay(this)) this.#replayed = true;
     else this.fail(mayReplay && !this.request.policies.retry.shardLost ? withReplayNamed(error) : error);
   }
 
   /** Once, while nothing of the response has come, and only what has the same effect twice. */
   #mayReplay(): boolean {
-    if (this.state !== 'waiting' || this.#replayed || this.#uploader !== null) return false;
+    if (this.state !== 'waiting' || this.#replayed || !isRepeatable(this.request.body)) return false;
     return this.request.idempotent ?? IDEMPOTENT_METHODS.has(this.request.method);
   }
 

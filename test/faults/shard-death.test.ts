@@ -9,6 +9,7 @@ import { fileURLToPath, pathToFileURL } from 'node:url';
 import { promisify } from 'node:util';
 import type { Pool } from 'shardfetch';
 import { describe, expect, onTestFinished, test } from 'vitest';
+import { answer, rawPeer, request, send, wait } from '../wire/raw-peer.ts';
 import {
   type Death,
   descriptors,
@@ -425,6 +426,38 @@ test.each([
     expect(await (await pending).text()).toBe('again');
   },
 );
+
+test.each([
+  ['Blob', new Blob(['blob'])],
+  ['form', formOf('a', new Blob(['file']))],
+])('retry.shardLost sends a %s anew, from its beginning', async (_what, body) => {
+  // The first is read to its end, and not answered.
+  const peer = await rawPeer([request(), wait(20_000)], [request(), send(answer('again'))]);
+  const pool = makePool({ shards: 1, retry: { shardLost: true } });
+  const pending = pool.fetch(peer.url, { method: 'PUT', body });
+  await eventually(() => peer.requests().length === 1, 'the request at the server');
+  kill(workers[0], 'terminate');
+  expect(await (await pending).text()).toBe('again');
+  const [first, second] = peer.requests();
+  expect(second).toBe(first);
+});
+
+test('retry.shardLost does not send a stream anew', async () => {
+  const peer = await rawPeer([request(), wait(20_000)]);
+  const pool = makePool({ shards: 1, retry: { shardLost: true } });
+  const body = new Blob(['blob']).stream();
+  const init = { method: 'PUT', body, duplex: 'half', headers: { 'content-length': '4' } } as const;
+  const lost = rejection(pool.fetch(peer.url, init));
+  await eventually(() => peer.requests().length === 1, 'the request at the server');
+  kill(workers[0], 'terminate');
+  expect((await lost).code).toBe('SHARD_LOST');
+});
+
+function formOf(name: string, file: Blob): FormData {
+  const form = new FormData();
+  form.append(name, file);
+  return form;
+}
 
 test('lost twice with retry.shardLost: what was done is not proposed', async () => {
   const server = await serve();
