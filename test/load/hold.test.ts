@@ -1,0 +1,226 @@
+/** `shardfetch hold` as a process: connections by state, addresses in turn, what is lost, limits, exit codes. */
+
+import { mkdtempSync, readFileSync } from 'node:fs';
+import { rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import type { HoldResult } from 'shardfetch/load';
+import { describe, expect, test } from 'vitest';
+import { resolveHoldOptions } from '../../src/main/load/hold-options.ts';
+import { checkHold, type HoldLimits } from '../../src/main/load/hold-preflight.ts';
+import type { HoldPlan } from '../../src/protocol/load/hold.ts';
+import { runCommand, startSocketServer } from './hold-rig.ts';
+import { endings } from './rig.ts';
+
+const folder = mkdtempSync(path.join(tmpdir(), 'shardfetch-hold-'));
+endings.push(() => rm(folder, { recursive: true }));
+
+function resultOf(stdout: Buffer): HoldResult {
+  return JSON.parse(stdout.toString()) as HoldResult;
+}
+
+describe.concurrent('shardfetch hold', () => {
+  test('200 connections are held, ten of them active; a summary, and JSON in a file', async () => {
+    const server = await startSocketServer();
+    const file = path.join(folder, 'held.json');
+    let mostOpen = 0;
+    const looking = setInterval(() => {
+      mostOpen = Math.max(mostOpen, server.open);
+    }, 20);
+    const { code, stdout, stderr } = await runCommand(['hold', '-c', '200', '-d', '1s', '--json', file, server.url]);
+    clearInterval(looking);
+    expect(stderr).toMatch(/opening, .*200 of 200/);
+    expect(stderr).toMatch(/1 s of 1 s +0 connecting +190 idle +10 active +0 lost/);
+    expect(code).toBe(0);
+    expect(stdout.toString()).toMatch(/200 connections held for 1\.\d s, 10 of them active, 1 process/);
+    expect(stdout.toString()).toMatch(/Action +[\d.]+ us on average/);
+    const result = resultOf(readFileSync(file));
+    expect(result).toMatchObject({
+      schema: 'shardfetch-hold/1',
+      verdict: 'passed',
+      connections: { wanted: 200, opened: 200, failed: 0, lost: 0, held: 200, heldLeast: 200, peak: 200 },
+      requests: { failed: 0, notStarted: 0 },
+      errors: {},
+    });
+    expect(mostOpen).toBe(200);
+    const asked = [...server.requests.values()];
+    expect(result.requests.completed).toBeGreaterThan(0);
+    expect(asked.reduce((sum, count) => sum + count, 0)).toBeGreaterThanOrEqual(result.requests.completed);
+    // The same few all the time. One connection more was the check's before the run.
+    expect(asked.filter((count) => count > 0)).toHaveLength(10);
+    expect(asked).toHaveLength(201);
+    expect(result.action.meanUs).toBeGreaterThan(0);
+    expect(result.latency.count).toBe(result.requests.completed);
+  });
+
+  test('with a rate all connections take turns', async () => {
+    const server = await startSocketServer();
+    const { code, stdout } = await runCommand(['hold', '-qj', '-c', '50', '-R', '200', '-d', '1500ms', server.url]);
+    expect(code).toBe(0);
+    const { requests, connections } = resultOf(stdout);
+    expect(requests.completed + requests.notStarted + requests.unfinished).toBeGreaterThan(250);
+    expect(requests.completed).toBeLessThanOrEqual(301);
+    expect(connections.held).toBe(50);
+    const asked = [...server.requests.values()].sort((a, b) => a - b);
+    expect(asked[0]).toBe(0);
+    expect(asked[1]).toBeGreaterThan(2);
+  });
+
+  test('all active; two processes, two targets, two local addresses: equal shares', async () => {
+    const [one, two] = await Promise.all([startSocketServer(), startSocketServer()]);
+    const args = ['hold', '-qj', '-c', '80', '-a', 'all', '-P', '2', '-d', '500ms'];
+    const { code, stdout } = await runCommand([...args, '--local-addr', '127.0.0.3-127.0.0.4', one.url, two.url]);
+    expect(code).toBe(0);
+    const { connections, processes } = resultOf(stdout);
+    expect(connections.perLocalAddress).toEqual({ '127.0.0.3': 40, '127.0.0.4': 40 });
+    expect(connections.perRemoteAddress).toEqual({ [`127.0.0.1:${one.port}`]: 40, [`127.0.0.1:${two.port}`]: 40 });
+    expect(processes).toHaveLength(2);
+    for (const { requests } of [one, two]) {
+      expect([...requests.values()].filter((count) => count > 0)).toHaveLength(40);
+    }
+  });
+
+  test('--to: addresses in place of the host, in turn', async () => {
+    const server = await startSocketServer(undefined, '0.0.0.0');
+    const args = ['hold', '-qj', '-c', '30', '-a', '0', '-d', '200ms', '--to', '127.0.0.5-127.0.0.7'];
+    const { code, stdout } = await runCommand([...args, `http://held.test:${server.port}/`]);
+    expect(code).toBe(0);
+    expect(Object.values(resultOf(stdout).connections.perRemoteAddress)).toEqual([10, 10, 10]);
+    expect(resultOf(stdout).requests.started).toBe(0);
+  });
+
+  test.each<[string, string[], Partial<HoldResult['connections']>]>([
+    [
+      'what is lost is counted, and crosses a threshold',
+      ['--fail-if', 'lost>19', '--fail-if', 'held<100'],
+      { lost: 20, held: 80, reopened: 0 },
+    ],
+    ['--reconnect opens it again', ['--reconnect'], { lost: 20, held: 100, reopened: 20, opened: 120 }],
+  ])('%s', async (_name, flags, connections) => {
+    const server = await startSocketServer();
+    const args = ['hold', '-j', '-c', '100', '-a', '0', '-d', '3s', ...flags, server.url];
+    let cut = false;
+    const { code, stdout, stderr } = await runCommand(args, {
+      onText: (text) => {
+        if (cut || !text.includes('1 s of 3 s')) return;
+        cut = true;
+        let left = 20;
+        for (const socket of server.requests.keys()) if (!socket.destroyed && left-- > 0) socket.destroy();
+      },
+    });
+    const result = resultOf(stdout);
+    expect(result.connections).toMatchObject(connections);
+    expect(code).toBe(flags.length === 1 ? 0 : 99);
+    if (flags.length > 1) expect(stderr).toMatch(/FAILED +lost>19 +\(20\)/);
+  });
+
+  test('a server that closes after each answer is told apart from one that drops connections', async () => {
+    const server = await startSocketServer((_request, response) => {
+      response.setHeader('connection', 'close').end('bye');
+    });
+    const { code, stdout } = await runCommand(['hold', '-qj', '-c', '20', '-a', '5', '-d', '1s', server.url]);
+    expect(code).toBe(0);
+    expect(resultOf(stdout).connections).toMatchObject({ opened: 20, closed: 20, lost: 0, held: 0 });
+  });
+
+  test('130: Ctrl-C ends with the report of what was done', async () => {
+    const server = await startSocketServer();
+    let sent = false;
+    const { code, stdout, stderr } = await runCommand(['hold', '-j', '-c', '20', '-d', '60s', server.url], {
+      onText: (text, child) => {
+        if (sent || !text.includes('1 s of 60 s')) return;
+        sent = true;
+        child.kill('SIGINT');
+      },
+    });
+    expect(code).toBe(130);
+    expect(stderr).toContain('Ended early by a signal');
+    expect(resultOf(stdout)).toMatchObject({ verdict: 'interrupted', connections: { held: 20 } });
+  });
+
+  const url = 'http://127.0.0.1:9/';
+  test.each<[number, string[], RegExp]>([
+    [2, [], /Say where to hold connections/],
+    [2, ['-c', 'many', url], /--connections takes a whole number/],
+    [2, ['-c', '5', '-P', '6', url], /6 processes cannot share 5 connections/],
+    [2, ['-a', '3', '-R', '5', url], /--rate and --active exclude each other/],
+    [2, ['-c', '5', '-a', '6', url], /active/],
+    [2, ['--fail-if', 'luck<1', url], /the metrics are lost, /],
+    [2, ['--to', 'example.org', url], /--to takes addresses/],
+    [3, ['-c', '5', url], /ECONNREFUSED/],
+    [4, ['-c', '1m', '-P', '1', url], /use --processes \d+, or raise the hard limit to 1000080 \(ulimit -Hn 1000080/],
+  ])('bad input ends with %i and one sentence: %s', async (code, args, sentence) => {
+    const ended = await runCommand(['hold', ...args]);
+    expect(ended.stderr).toMatch(sentence);
+    expect(ended.stderr.trim().split('\n')).toHaveLength(1);
+    expect(ended.code).toBe(code);
+    expect(ended.stdout.toString()).toBe('');
+  });
+});
+
+describe('what this machine allows is checked before', () => {
+  const limits: HoldLimits = {
+    files: 20_000,
+    ports: [32_768, 60_999],
+    timeWaitReuse: 2,
+    filesLeft: 1_000_000,
+    watches: 1_000_000,
+    somaxconn: 4_096,
+    tracked: Number.POSITIVE_INFINITY,
+  };
+  const plan = (options: object): HoldPlan => resolveHoldOptions({ url: 'http://127.0.0.1:80/', ...options }).plan;
+
+  test('what suffices is not spoken of', () => {
+    expect(checkHold(plan({ connections: 18_000 }), limits)).toEqual([]);
+    expect(
+      checkHold(plan({ connections: 50_000, processes: 3, localAddresses: ['127.0.0.1', '127.0.0.2'] }), limits),
+    ).toEqual([]);
+    expect(
+      checkHold(plan({ connections: 50_000, processes: 3, toAddresses: ['127.0.0.1', '127.0.0.2'] }), limits),
+    ).toEqual([]);
+  });
+
+  test.each<[string, object, Partial<HoldLimits>, string]>([
+    [
+      'files of a process',
+      { connections: 50_000 },
+      {},
+      'use --processes 3, or raise the hard limit to 50080 (ulimit -Hn 50080',
+    ],
+    ['files of the system', { connections: 5_000 }, { filesLeft: 5_000 }, 'raise fs.file-max by 80'],
+    ['watches', { connections: 5_000 }, { watches: 4_000 }, 'fs.epoll.max_user_watches=5000'],
+    [
+      'ports',
+      { connections: 50_000, processes: 3 },
+      {},
+      'give 2 local addresses with --local-addr (127.0.0.1-127.0.0.2 on loopback)',
+    ],
+    [
+      'ports that could be widened',
+      { connections: 50_000, processes: 3 },
+      {},
+      'net.ipv4.ip_local_port_range="1024 65535"',
+    ],
+  ])('%s', (_name, options, changed, sentence) => {
+    expect(() => checkHold(plan(options), { ...limits, ...changed })).toThrow(sentence);
+  });
+
+  test('what may not suffice is a note', () => {
+    expect(checkHold(plan({ connections: 500 }), { ...limits, somaxconn: 128 })[0]).toContain(
+      'net.core.somaxconn is 128',
+    );
+    expect(checkHold(plan({ connections: 500 }), { ...limits, tracked: 100 })[0]).toContain('nf_conntrack_max');
+  });
+});
+
+test('shardfetch load: each connection that thinks has a socket of its own, and all are asked', async () => {
+  const server = await startSocketServer();
+  const args = ['load', '-q', '-c', '100', '-t', '1', '--think', '300ms', '-d', '2s', '-j', server.url];
+  const { code, stdout } = await runCommand(args);
+  expect(code).toBe(0);
+  expect(JSON.parse(stdout.toString()).connections).toMatchObject({ opened: 100, peak: 100, lost: 0 });
+  // One more was the check's before the run.
+  const asked = [...server.requests.values()].sort((a, b) => a - b);
+  expect(asked).toHaveLength(101);
+  expect(asked[1]).toBeGreaterThan(1);
+});
