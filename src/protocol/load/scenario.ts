@@ -50,7 +50,8 @@ export interface ScenarioResponse {
   /** As UTF-8. */
   text(): string;
   /** Throws a SyntaxError where it is no JSON. */
-  json<T = unknown>(): T;
+  // biome-ignore lint/suspicious/noExplicitAny: as fetch has it: who reads JSON knows what it is.
+  json<T = any>(): T;
 }
 
 /**
@@ -101,7 +102,7 @@ export interface ScenarioContext<Data = unknown, Vars = Record<string, unknown>>
 /** What a virtual user does, over and over. What it throws makes the iteration a failed one. */
 export type Scenario<Data = unknown, Vars = Record<string, unknown>> = (
   context: ScenarioContext<Data, Vars>,
-) => unknown;
+) => Promise<void>;
 
 /** As it crosses to the shards. */
 export interface ScenarioPlan {
