@@ -3,6 +3,7 @@
  * line and headers. Nothing is sent here. The common case, a GET of a URL seen before, is two map look-ups.
  */
 
+import { invalidArgument } from '../protocol/errors.ts';
 import { checkTunnelBody, methodOf, resolveExchangeOptions, withExchange } from '../protocol/exchange-options.ts';
 import type { GuardFunction } from '../protocol/guard-options.ts';
 import type { HeaderPair } from '../protocol/http1/header-pairs.ts';
@@ -125,6 +126,7 @@ export class FetchRequests {
     checkBrowserMembers(given);
     const referrer = resolveReferrer(given.referrer, given.referrerPolicy);
     const integrity = parseIntegrity(given.integrity);
+    if (upgrade !== null) checkTunnelResponse(given, integrity);
     const bodyMethod = upgrade === null ? method : TUNNEL;
     const { content, contentType } = readyBody(given.body, bodyMethod, given.duplex, declaredBytes(headers));
     if (upgrade !== null) checkTunnelBody(content !== null && !('source' in content && content.length < 0));
@@ -218,6 +220,16 @@ function plainGet(target: FetchTarget, decompress: boolean, policies: CallPolici
     takesDetour: target.isLocal,
     policies,
   };
+}
+
+/** What waits for the end of a response would wait for that of the tunnel. */
+function checkTunnelResponse({ collect }: FetchInit, integrity: Integrity | null): void {
+  if (collect === undefined && integrity === null) return;
+  const option = integrity === null ? 'collect' : 'integrity';
+  throw invalidArgument(
+    option,
+    `${option} waits for the end of the response, and what upgrade opens has none; give one of the two.`,
+  );
 }
 
 /** null: the request goes where its URL says. Throws TransferError INVALID_ARGUMENT that names the option. */

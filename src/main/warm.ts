@@ -35,8 +35,15 @@ export function checkWarm(count: unknown, init: unknown, { perOrigin, total, reu
   return Math.min(checkInteger('count', count, 1, COUNT_MAX), perOrigin, total);
 }
 
-/** The request that opens a connection and sends nothing. */
+/** The request that opens a connection and sends nothing. Throws TransferError INVALID_ARGUMENT. */
 export function connectOnly(request: FetchRequest): FetchRequest {
+  if (request.target.isLocal) {
+    const { protocol } = request.target.url;
+    throw invalidArgument(
+      'origin',
+      `origin must be an http: or https: URL; there is nothing to connect to for ${protocol} URLs.`,
+    );
+  }
   return { ...request, extras: encodeExtras({ ...decodeExtras(request.extras || '{}'), connectOnly: true }) };
 }
 

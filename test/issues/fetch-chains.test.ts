@@ -129,6 +129,19 @@ test.each([
   expect(cancelled).toBe(1);
 });
 
+test.each([
+  ['collect', { collect: 'text' }],
+  ['integrity', { integrity: `sha256-${'A'.repeat(43)}=` }],
+] as [string, FetchInit][])('%s with upgrade would wait for ever, so it is refused', async (limit, init) => {
+  const error = await rejection(poolFor().fetch('http://127.0.0.1:1/', { upgrade: 'echo', ...init }));
+  expect(error).toMatchObject({ code: 'INVALID_ARGUMENT', cause: { limit } });
+});
+
+test('warm: there is nothing to connect to for a data: URL', async () => {
+  const error = await rejection(poolFor().warm('data:,text'));
+  expect(error).toMatchObject({ code: 'INVALID_ARGUMENT', cause: { limit: 'origin' } });
+});
+
 test.each(['full', 5, null, ''])('duplex: %j is refused, with or without a body', async (duplex) => {
   for (const init of [{}, { method: 'POST', body: 'text' }]) {
     const error = await rejection(poolFor().fetch('http://127.0.0.1:1/', { ...init, duplex } as never));
