@@ -4,8 +4,10 @@ import { mkdtempSync, readFileSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
+import { Command } from 'commander';
 import type { HoldResult } from 'shardfetch/load';
 import { describe, expect, test } from 'vitest';
+import { addHoldFlags, holdOptionsOf } from '../../src/cli/hold-flags.ts';
 import { resolveHoldOptions } from '../../src/main/load/hold-options.ts';
 import { checkHold, type HoldLimits } from '../../src/main/load/hold-preflight.ts';
 import type { HoldPlan } from '../../src/protocol/load/hold.ts';
@@ -142,11 +144,6 @@ describe.concurrent('shardfetch hold', () => {
   test.each<[number, string[], RegExp]>([
     [2, [], /Say where to hold connections/],
     [2, ['-c', 'many', url], /--connections takes a whole number/],
-    [2, ['-c', '5', '-P', '6', url], /6 processes cannot share 5 connections/],
-    [2, ['-a', '3', '-R', '5', url], /--rate and --active exclude each other/],
-    [2, ['-c', '5', '-a', '6', url], /active/],
-    [2, ['--fail-if', 'luck<1', url], /the metrics are lost, /],
-    [2, ['--to', 'example.org', url], /--to takes addresses/],
     [3, ['-c', '5', url], /ECONNREFUSED/],
     [4, ['-c', '1m', '-P', '1', url], /use --processes \d+, or raise the hard limit to 1000080 \(ulimit -Hn 1000080/],
   ])('bad input ends with %i and one sentence: %s', async (code, args, sentence) => {
@@ -156,6 +153,18 @@ describe.concurrent('shardfetch hold', () => {
     expect(ended.code).toBe(code);
     expect(ended.stdout.toString()).toBe('');
   });
+});
+
+test.each<[string[], RegExp]>([
+  [['-c', '5', '-P', '6'], /6 processes cannot share 5 connections/],
+  [['-a', '3', '-R', '5'], /--rate and --active exclude each other/],
+  [['-c', '5', '-a', '6'], /active/],
+  [['--fail-if', 'luck<1'], /the metrics are lost, /],
+  [['--to', 'example.org'], /--to takes addresses/],
+])('bad arguments %s are told before anything is opened', (args, sentence) => {
+  const command = addHoldFlags(new Command('hold').argument('[url...]')).exitOverride();
+  command.parse([...args, 'http://127.0.0.1:9/'], { from: 'user' });
+  expect(() => resolveHoldOptions(holdOptionsOf(command.args, command.opts()))).toThrow(sentence);
 });
 
 describe('what this machine allows is checked before', () => {
