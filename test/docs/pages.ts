@@ -9,7 +9,7 @@ export const ROOT = fileURLToPath(new URL('../../', import.meta.url));
  * What the word behind the three backticks says of a block:
  *
  *   js          a program: run as it is, what it says behind console.log must be printed, and type-checked
- *   ts          a fragment: type-checked. It may use what `fragments.d.ts` declares: `pool`, `url`, `response`, `file` …
+ *   ts          a fragment: type-checked, and run to see that it asks for nothing that is refused. It may use what `fragments.d.ts` declares: `pool`, `url`, `response`, `file` …
  *   javascript  code for another package that is not installed here: not looked at
  *   typescript  a signature, of the reference: not looked at
  */
