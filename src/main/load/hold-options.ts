@@ -8,6 +8,7 @@ import { type HoldThreshold, parseHoldThreshold } from './hold-threshold.ts';
 import { type LoadOptions, RATE_MAX, resolveLoadOptions } from './load-options.ts';
 
 /** What `hold(options)` may be told. Unknown ones are refused. */
+/** What `hold` takes. What is sent and where to is said as for `load`. */
 export interface HoldOptions
   extends Pick<
     LoadOptions,

@@ -124,6 +124,7 @@ export interface HoldSecond {
 }
 
 /** How it stands, while connections are held. */
+/** What `onProgress` of `hold` is told. */
 export interface HoldProgress {
   readonly elapsedMs: number;
   readonly phase: 'opening' | 'holding';
@@ -134,6 +135,7 @@ export interface HoldProgress {
 }
 
 /** What one process of a run that holds connections did. */
+/** One of the processes that held. */
 export interface HoldProcessResult {
   readonly openingMs: number;
   readonly memory: HoldMemory | null;
@@ -142,6 +144,7 @@ export interface HoldProcessResult {
 }
 
 /** What holding connections came to. */
+/** What `hold` answers: what became of the connections, and what they cost. */
 export interface HoldResult {
   readonly schema: typeof HOLD_SCHEMA;
   readonly version: string;
