@@ -8,6 +8,7 @@ import {
   type LoadThresholdResult,
 } from '../main/load/index.ts';
 import { bucketsOf } from './reports/buckets.ts';
+import { scenarioLines } from './scenario-summary.ts';
 import { borderText, bytesText, countText, percentText, table, timeText } from './text.ts';
 
 const MS_PER_SECOND = 1_000;
@@ -31,6 +32,7 @@ export function summaryOf(result: LoadResult, all = false): string {
     ...histogramLines(result.latency.corrected),
     '',
     ...detailLines(result),
+    ...scenarioLines(result),
     ...result.notes.map((note) => `\nNote: ${note}`),
     ...(result.thresholds.length === 0 ? [] : ['', thresholdLines(result.thresholds)]),
   ];
@@ -61,6 +63,7 @@ export function verdictOf({ verdict, requests, rate, latency, statuses, threshol
 /** What was under load, in a few words. */
 export function targetText({ targets }: LoadResult): string {
   const [first] = targets;
+  if (first?.method === 'SCENARIO') return `Scenario ${first.tag} at ${first.url}`;
   if (targets.length === 1 && first !== undefined) return `${first.method} ${first.url}`;
   const origins = new Set(targets.map(({ url }) => originOf(url)));
   return `${targets.length} targets of ${origins.size === 1 ? [...origins][0] : `${origins.size} origins`}`;
@@ -74,18 +77,20 @@ function originOf(url: string): string {
 function headline(result: LoadResult): string {
   const { options, durationMs } = result;
   const threads = options.shards === 1 ? '1 thread' : `${options.shards} threads`;
-  const connections = `${countText(options.connections)} connection${options.connections === 1 ? '' : 's'}`;
+  const sender = result.iterations === null ? 'connection' : 'user';
+  const sent = result.iterations === null ? 'requests' : 'iterations';
+  const connections = `${countText(options.connections)} ${sender}${options.connections === 1 ? '' : 's'}`;
   const how =
     options.model === 'closed'
       ? `closed loop, ${options.keepAlive ? connections : `${connections}, a new one per request`}`
-      : `open loop, ${options.rate === null ? 'a changing rate' : `${countText(options.rate)} requests/s`}, up to ${connections}`;
+      : `open loop, ${options.rate === null ? 'a changing rate' : `${countText(options.rate)} ${sent}/s`}, up to ${connections}`;
   return `${targetText(result)}\n${how}, ${threads}, ${(durationMs / MS_PER_SECOND).toFixed(1)} s`;
 }
 
-function requestsLine({ requests, rate, options }: LoadResult): string {
+function requestsLine({ requests, rate, options, iterations }: LoadResult): string {
   const { completed, failed, lateStarts, notStarted, unfinished } = requests;
   const parts = [`${countText(completed)} completed`, `${countText(rate)}/s`, `${countText(failed)} failed`];
-  if (options.model === 'open')
+  if (options.model === 'open' && iterations === null)
     parts.push(`${countText(lateStarts)} started late`, `${countText(notStarted)} not started`);
   if (unfinished > 0) parts.push(`${countText(unfinished)} unfinished`);
   return table([['Requests', parts.join('   ')]]);
