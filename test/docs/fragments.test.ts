@@ -66,7 +66,7 @@ process.on('unhandledRejection', (error) => complain(current, error));
 process.on('uncaughtException', (error) => complain(current, error));
 for (; current < Number(process.argv[2]); current++) {
   writeFileSync(file, ca);
-  const limit = new Promise((resolve, reject) => setTimeout(reject, 5_000, new Error('It takes longer than 5 s.')).unref());
+  const limit = new Promise((resolve, reject) => setTimeout(reject, 15_000, new Error('It takes longer than 15 s.')).unref());
   await Promise.race([import(\`./fragment\${current}.mjs\`), limit]).catch((error) => complain(current, error));
 }
 writeFileSync(new URL('complaints.json', import.meta.url), JSON.stringify(complaints));
