@@ -76,6 +76,9 @@ export class Exchange implements BodyOrigin, UploadTarget {
     this.#settle(response);
   }
 
+  /** INTERIM: a 1xx response. None comes unless it was asked for. */
+  interim(_status: number, _head: string): void {}
+
   /** HEAD: the body follows. */
   head(frame: HeadFrame): void {
     if (this.state !== 'waiting') {

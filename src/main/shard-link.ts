@@ -9,7 +9,17 @@ import { TransferError } from '../protocol/errors.ts';
 import { BatchLink } from '../protocol/port/batch-link.ts';
 import type { BatchReader } from '../protocol/port/batch-reader.ts';
 import { decodeTransferError } from '../protocol/port/error-encoding.ts';
-import { ATTACHED_BODY_BYTES, BODY, COMPLETE, CREDIT, END, ERROR, HEAD, SESSION } from '../protocol/port/frames.ts';
+import {
+  ATTACHED_BODY_BYTES,
+  BODY,
+  COMPLETE,
+  CREDIT,
+  END,
+  ERROR,
+  HEAD,
+  INTERIM,
+  SESSION,
+} from '../protocol/port/frames.ts';
 import { copyOf } from '../protocol/port/own-buffer.ts';
 import { NOT_STREAMED, writeAbort, writeCredit, writeStart } from '../protocol/port/request-frames.ts';
 import {
@@ -17,6 +27,7 @@ import {
   readEnd,
   readError,
   readHead,
+  readInterim,
   writeAttachedBody,
   writeBody,
   writeEnd,
@@ -197,6 +208,11 @@ export class ShardLink {
         const frame = readHead(reader);
         if (frame !== null) exchange.head(frame);
         return frame !== null;
+      }
+      case INTERIM: {
+        const interim = readInterim(reader);
+        if (interim !== null) exchange.interim(interim.status, interim.head);
+        return interim !== null;
       }
       case BODY: {
         const chunk = readBody(reader);

@@ -16,7 +16,7 @@ import type { BatchWriter } from '../protocol/port/batch-writer.ts';
 import { ATTACHED_BODY_BYTES, INITIAL_CREDIT_BYTES, UNCOUNTED_BODY_BYTES } from '../protocol/port/frames.ts';
 import { copyOf, unzeroedBuffer } from '../protocol/port/own-buffer.ts';
 import type { RequestExtras } from '../protocol/port/request-extras.ts';
-import { writeAttachedBody, writeBody, writeEnd, writeHead } from '../protocol/port/response-frames.ts';
+import { writeAttachedBody, writeBody, writeEnd, writeHead, writeInterim } from '../protocol/port/response-frames.ts';
 import { BodyCollector } from './body-collector.ts';
 import { BodyDecoders } from './content-coding/body-decoders.ts';
 import type { Multi } from './multi/multi.ts';
@@ -104,6 +104,7 @@ export class ResponseForwarder {
       return;
     }
     this.#attach(transfer, decodes);
+    if (extras !== null && extras.interim === true) transfer.onInterim = this.#onInterim;
   }
 
   /** The caller has read `bodyBytes` more, perhaps of a response that was complete long ago. */
@@ -140,6 +141,9 @@ export class ResponseForwarder {
   endTurn(): void {
     this.#decoders.endTurn();
   }
+
+  readonly #onInterim = (transfer: Transfer, status: number, bytes: Uint8Array, start: number, end: number): void =>
+    writeInterim(this.#writer, transfer.id, status, bytes, start, end);
 
   #attach(transfer: Transfer, decodes: boolean): void {
     transfer.onHead = decodes ? this.#onHead : this.#onUndecodedHead;

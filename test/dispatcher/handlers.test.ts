@@ -67,6 +67,32 @@ describe.each(CASES)('$shape, $name', ({ shards, record }) => {
     expect(events.slice(2)).toEqual(['head 302 Found Location=/x;Content-Length=0;', 'end ']);
   });
 
+  test('interim responses are told, 100 is not, and no pause holds the final one', async () => {
+    const hints = head('HTTP/1.1 103 Early Hints', 'Link: </a>', 'Link: </b>');
+    const final = answer('abc');
+    const peer = await rawPeer([
+      request(),
+      send(`${head('HTTP/1.1 100 Continue')}${hints}`),
+      wait(20),
+      send(`${head('HTTP/1.1 102 Processing')}${final}`),
+    ]);
+    const { handler, events, over } = record();
+    poolFor({ shards }).dispatcher().dispatch({ origin: peer.origin, path: '/', method: 'GET' }, handler);
+    await over;
+    expect(events.slice(2)).toEqual([
+      'head 103 Early Hints Link=</a>;Link=</b>;',
+      'head 102 Processing ',
+      'head 200 OK Content-Length=3;',
+      'data abc',
+      'end ',
+    ]);
+    const told: unknown[] = [];
+    const again = await rawPeer([request(), send(`${hints}${final}`)]);
+    const onInfo = (info: unknown): unknown => told.push(info);
+    await poolFor({ shards }).dispatcher().request({ origin: again.origin, path: '/', onInfo });
+    expect(told).toEqual([{ statusCode: 103, headers: { link: ['</a>', '</b>'] } }]);
+  });
+
   test('trailers, and a body in pieces', async () => {
     const chunked = head('HTTP/1.1 200 OK', 'Transfer-Encoding: chunked');
     const peer = await rawPeer([

@@ -93,6 +93,11 @@ export class DispatchExchange extends Exchange {
     this.#owner.ended(this, null);
   }
 
+  override interim(status: number, head: string): void {
+    if (this.#told !== 'nothing') return;
+    this.#call(() => this.#face.head(this.#controller, status, headFields(head), reasonPhrase(head)));
+  }
+
   override head(frame: HeadFrame): void {
     if (this.#told !== 'nothing') {
       this.fail(new TransferError('INTERNAL', 'A shard sent two response heads; please report this.'));

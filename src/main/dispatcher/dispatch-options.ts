@@ -358,7 +358,7 @@ function withHost(url: URL, servername: string): string {
 }
 
 /** Nearly all requests have these. */
-const RAW: RequestExtras = { decompress: false };
+const RAW: RequestExtras = { decompress: false, interim: true };
 const RAW_ENCODED = encodeExtras(RAW);
 
 /** `connectTo`: the URL whose host and port are connected to, where they are not the target's; null: they are. */

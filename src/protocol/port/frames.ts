@@ -23,6 +23,7 @@
  *   BODY     (shard -> main)  3 body bytes  4 attachment, or -1    then the body, unless attached
  *   END      (shard -> main)  3 endUs  4 trailer bytes    then the trailers as bytes
  *   ERROR    (shard -> main)  3 bytes    then the error as JSON in UTF-8 (see error-encoding.ts)
+ *   INTERIM  (shard -> main)  3 status  4 head bytes    then the head of a 1xx response, where its request asked for those
  *   SESSION  (both ways)      3 key bytes  4 session bytes    then the key in UTF-8, a TLS session as bytes. Transfer id 0
  *
  * Who must answer. A batch is answered by returning its buffer, with the next batch the other way or alone; a sender has at
@@ -49,6 +50,7 @@ export const END = 19;
 export const ERROR = 20;
 /** A TLS session that one shard has set aside for another: control, which rides in batches that go anyway. */
 export const SESSION = 21;
+export const INTERIM = 22;
 
 /** START: the five timeouts follow; otherwise the pool's apply. */
 export const FLAG_TIMEOUTS = 1;

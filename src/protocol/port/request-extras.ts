@@ -29,6 +29,8 @@ export interface RequestExtras {
   readonly connectOnly?: boolean;
   /** false: its response's body comes as it was sent, whatever its content coding. */
   readonly decompress?: boolean;
+  /** Heads of 1xx responses are told, but for 100 and 101. */
+  readonly interim?: boolean;
   /** Its response comes when it is complete, in one piece, to be read in this way. */
   readonly collect?: CollectAs;
   /** With `collect`: statuses after which the call may ask again. Such responses come with their head, because their body is of no use then. */

@@ -15,6 +15,7 @@ import {
   HEAD,
   INFO_TIMINGS,
   INFO_TIMINGS_BYTES,
+  INTERIM,
 } from './frames.ts';
 import { unzeroedBuffer } from './own-buffer.ts';
 
@@ -22,6 +23,7 @@ const HEAD_WORDS = 7;
 const BODY_WORDS = 5;
 const END_WORDS = 5;
 const ERROR_WORDS = 4;
+const INTERIM_WORDS = 5;
 
 /** What a HEAD frame is made of besides the head's bytes: the engine's Transfer has it all. */
 export interface HeadFacts {
@@ -122,6 +124,25 @@ export function writeHead(writer: BatchWriter, facts: HeadFacts, head: Uint8Arra
   for (let index = 0; index < info.length; index++) bytes[at++] = info.charCodeAt(index);
   copyBytes(bytes, at, head, start, end);
   writer.used = at + headBytes;
+  writer.endFrame();
+}
+
+/** The head of a 1xx response. */
+export function writeInterim(
+  writer: BatchWriter,
+  id: number,
+  status: number,
+  head: Uint8Array,
+  start: number,
+  end: number,
+): void {
+  const count = end - start;
+  const frame = writer.beginFrame(INTERIM, id, INTERIM_WORDS * 4 + count);
+  writer.words[frame + 3] = status;
+  writer.words[frame + 4] = count;
+  const at = (frame + INTERIM_WORDS) * 4;
+  copyBytes(writer.bytes, at, head, start, end);
+  writer.used = at + count;
   writer.endFrame();
 }
 
@@ -265,6 +286,14 @@ export function readHead(reader: BatchReader): HeadFrame | null {
     bodyBytes: attached === null ? inlineBytes : attached.byteLength,
     body: attached !== null ? new Uint8Array(attached) : asText ? null : copyOut(reader, headEnd, inlineBytes),
   };
+}
+
+/** null when the frame does not hold what it says. */
+export function readInterim(reader: BatchReader): { status: number; head: string } | null {
+  const headBytes = reader.word(4);
+  if (!reader.holds(INTERIM_WORDS * 4, headBytes)) return null;
+  const start = (reader.frame + INTERIM_WORDS) * 4;
+  return { status: reader.word(3), head: reader.bytes.toString('latin1', start, start + headBytes) };
 }
 
 /** The bytes of a BODY frame, copied out or taken over; null when the frame does not hold what it says. */

@@ -433,8 +433,9 @@ export class Connection implements SocketOwner, ResponseSink {
 
   // ── ResponseSink: what the parser found ──────────────────────────────────────────────────────────────────────────────
 
-  onInterim({ status }: ResponseParser): void {
+  onInterim({ status }: ResponseParser, bytes: Uint8Array, start: number, end: number): void {
     if (status === 100) this.sendBody();
+    else this.transfer?.onInterim?.(this.transfer, status, bytes, start, end);
   }
 
   onHead(parser: ResponseParser, bytes: Uint8Array, start: number, end: number): void {

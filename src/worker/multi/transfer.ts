@@ -114,6 +114,9 @@ export class Transfer {
   /** It opens a connection and is complete (CURLOPT_CONNECT_ONLY). */
   readonly connectOnly: boolean;
   onHead: HeadCallback | null = null;
+  /** @internal Hears of heads of 1xx responses, 100 and 101 left out; must not throw. */
+  onInterim: ((transfer: Transfer, status: number, bytes: Uint8Array, start: number, end: number) => void) | null =
+    null;
   onData: DataCallback | null = null;
   onEnd: EndCallback | null = null;
   /** The application's own (CURLOPT_PRIVATE). */
