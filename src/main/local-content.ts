@@ -15,7 +15,8 @@ export async function answerLocally(url: URL, href: string, method: string): Pro
   const { contentType, body } = content;
   const length = url.protocol === 'data:' ? '' : `content-length: ${body.length}\r\n`;
   const type = contentType === '' ? '' : `content-type: ${contentType}\r\n`;
-  return PoolResponse.local(`HTTP/1.1 200 OK\r\n${length}${type}\r\n`, body, href, method);
+  const given = method === 'HEAD' ? new Uint8Array(0) : body;
+  return PoolResponse.local(`HTTP/1.1 200 OK\r\n${length}${type}\r\n`, given, href, method);
 }
 
 async function readBlobUrl(url: URL, method: string): Promise<LocalContent> {

@@ -142,6 +142,18 @@ test('warm: there is nothing to connect to for a data: URL', async () => {
   expect(error).toMatchObject({ code: 'INVALID_ARGUMENT', cause: { limit: 'origin' } });
 });
 
+test('HEAD of a data: URL has no body, however it is read', async () => {
+  expect(await (await poolFor().fetch('data:,text', { method: 'HEAD' })).text()).toBe('');
+});
+
+test('a signal that fires when the body has arrived takes nothing away', async () => {
+  const peer = await rawPeer([request(), send(answer('here'))]);
+  const controller = new AbortController();
+  const response = await poolFor().fetch(peer.url, { signal: controller.signal, collect: 'text' });
+  controller.abort();
+  expect(await response.text()).toBe('here');
+});
+
 test.each(['full', 5, null, ''])('duplex: %j is refused, with or without a body', async (duplex) => {
   for (const init of [{}, { method: 'POST', body: 'text' }]) {
     const error = await rejection(poolFor().fetch('http://127.0.0.1:1/', { ...init, duplex } as never));
