@@ -153,6 +153,7 @@ export function addLoadFlags(command: Command): Command {
 export function loadOptionsOf(urls: readonly string[], flags: LoadFlags): LoadOptions {
   refuseUnbuilt(flags);
   if (flags.scenario !== undefined) return scenarioOptionsOf(urls, flags);
+  if (flags.iterations !== undefined) throw usageError('--iterations belong to a --scenario; without one give -n.');
   const targets = [...urls.map((url) => ({ url })), ...(flags.urlFile === undefined ? [] : readTargets(flags.urlFile))];
   if (targets.length === 0) throw usageError('Say what to put under load: shardfetch load URL.');
   const [only] = targets;
