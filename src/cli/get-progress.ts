@@ -83,7 +83,9 @@ class Bars implements GetView {
 
   ended(state: DownloadState): void {
     this.#speeds.delete(state);
-    this.#draw(`${this.#fit(endLine(state))}\n`);
+    // A sentence that says what went wrong is never cut.
+    const line = endLine(state);
+    this.#draw(`${state.error === null ? this.#fit(line) : line}\n`);
   }
 
   end(): void {
@@ -94,7 +96,7 @@ class Bars implements GetView {
 
   /** `above`: lines that stay, over the bars. One write, so that no frame is seen half. */
   #draw(above: string): void {
-    const rows = Math.max(1, (this.#output.rows ?? ROWS) - 3);
+    const rows = Math.max(1, (this.#output.rows || ROWS) - 3);
     const running = this.#states.filter(({ phase }) => phase === 'running' || phase === 'retrying');
     const lines = running.slice(0, rows).map((state) => this.#fit(barLine(state, this.#speedOf(state))));
     if (running.length > rows) lines.push(`… and ${countText(running.length - rows)} more`);
@@ -108,7 +110,7 @@ class Bars implements GetView {
   }
 
   #fit(line: string): string {
-    return line.slice(0, Math.max(20, (this.#output.columns ?? COLUMNS) - 1));
+    return line.slice(0, Math.max(20, (this.#output.columns || COLUMNS) - 1));
   }
 
   #speedOf(state: DownloadState): number {

@@ -69,7 +69,7 @@ function progressTo(say: (text: string) => void): (progress: HoldProgress) => vo
   const { stderr } = process;
   if (!stderr.isTTY) return (progress) => say(`${holdProgressLine(progress)}\n`);
   return (progress) => {
-    const line = holdProgressLine(progress).slice(0, Math.max(20, (stderr.columns ?? 80) - 1));
+    const line = holdProgressLine(progress).slice(0, Math.max(20, (stderr.columns || 80) - 1));
     say(`\r\u001b[K${line}`);
   };
 }

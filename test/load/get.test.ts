@@ -12,6 +12,9 @@ import { fileURLToPath } from 'node:url';
 import { Command } from 'commander';
 import { describe, expect, test } from 'vitest';
 import { addGetFlags, getPlanOf } from '../../src/cli/get-flags.ts';
+import { openGetView } from '../../src/cli/get-progress.ts';
+import { type DownloadState, newDownloadState } from '../../src/main/download.ts';
+import { DownloadError } from '../../src/main/download-error.ts';
 import { nameFromDisposition, nameFromUrl } from '../../src/main/download-name.ts';
 import { runCommand, startSocketServer } from './hold-rig.ts';
 import { endings } from './rig.ts';
@@ -369,6 +372,28 @@ test.each<[string[], RegExp]>([
     told = error;
   }
   expect(told).toMatchObject({ exitCode: 2, message: expect.stringMatching(sentence) });
+});
+
+test('on a terminal: a bar for each that runs, drawn over itself, and errors whole', async () => {
+  const states = ['one', 'two', 'three'].map((name) => ({ ...newDownloadState(`http://host/${name}`), path: name }));
+  const [one, two, three] = states as [DownloadState, DownloadState, DownloadState];
+  let text = '';
+  const output = { isTTY: true, columns: 78, rows: 24, write: (part: string) => (text += part) };
+  const view = openGetView(output, states, false, { TERM: 'xterm' });
+  Object.assign(one, { phase: 'running', bytes: 500_000, total: 1_000_000, received: 500_000 });
+  Object.assign(two, { phase: 'running', bytes: 700, received: 700 });
+  await new Promise((resolve) => setTimeout(resolve, 450));
+  expect(text).toMatch(/one +\[={10} {10}\] {2}50 % {3}500 kB/);
+  expect(text).toMatch(/two +700 B/);
+  expect(text).toMatch(/0 of 3 done, 2 running {3}501 kB/);
+  expect(text).toContain('\u001b[3A\r\u001b[J');
+  const sentence = `It broke off, ${'for many reasons, '.repeat(8)}and for ever.`;
+  Object.assign(three, { phase: 'failed', error: new DownloadError('transfer', sentence) });
+  view.ended(three);
+  view.end();
+  expect(text).toContain(sentence);
+  for (const line of text.split('\n')) if (!line.includes(sentence)) expect(line.length).toBeLessThan(78 + 10);
+  expect(text.endsWith('\u001b[3A\r\u001b[J')).toBe(true);
 });
 
 describe('names', () => {
