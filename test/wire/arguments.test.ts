@@ -238,8 +238,6 @@ describe('the options of a pool', () => {
     { options: { dns: { resolve: { 'a.test': '127.0.0.1' } } }, limit: 'dns.resolve', says: /host:port/ },
     { options: { dns: null }, limit: 'dns', says: /null/ },
     { options: { tls: { ca: 'none' } }, limit: 'tls.ca', says: /no certificate/ },
-    { options: { tls: { checkServerIdentity: () => undefined } }, limit: 'tls.checkServerIdentity', says: /threads/ },
-    { options: { proxy: 'env' }, limit: 'proxy', says: /not built yet/ },
     { options: { cookies: {} }, limit: 'cookies', says: /getCookieString/ },
     { options: { localAddress: ['lo'] }, limit: 'localAddress[0]', says: /"lo"/ },
     { options: { retry: { attempts: 0 } }, limit: 'retry.attempts', says: /from 1 to/ },
