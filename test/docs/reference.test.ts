@@ -2,13 +2,37 @@
 
 import { fileURLToPath } from 'node:url';
 import { expect, test } from 'vitest';
-import { makeReference } from './reference.ts';
+import { ENTRIES, makeReference, silentMembers } from './reference.ts';
 
 const DOCS = fileURLToPath(new URL('../../docs/', import.meta.url));
 const reference = makeReference();
 
 test('every public export has a docstring', () => {
   expect(reference.undocumented).toEqual([]);
+});
+
+/** What people set, call and read most. */
+const WELL_KNOWN = [
+  [
+    'Pool',
+    'PoolOptions',
+    'ConnectionOptions',
+    'FetchInit',
+    'FetchResponse',
+    'PoolStats',
+    'ShardStats',
+    'TransferError',
+  ],
+  ['Multi', 'MultiOptions', 'TransferOptions', 'TransferInfo', 'EpollDriver', 'UvDriver'],
+  ['LoadOptions', 'HoldOptions'],
+];
+
+test.each(ENTRIES.map(({ name }, index) => [name, index] as const))('members of %s have docstrings', (_, index) => {
+  const names = WELL_KNOWN[index] ?? [];
+  const source = ENTRIES[index]?.source ?? '';
+  // Of every Error.
+  const silent = names.flatMap((name) => silentMembers(source, name)).filter((name) => !name.endsWith('Error.name'));
+  expect(silent).toEqual([]);
 });
 
 test.each([...reference.pages])('docs/%s is what the docstrings say', async (page, text) => {

@@ -64,6 +64,15 @@ export function makeReference(): Reference {
   return { pages, undocumented };
 }
 
+/** Public members of an exported class or interface of which no docstring says anything. */
+export function silentMembers(source: string, exportName: string): string[] {
+  const file = openProject().addSourceFileAtPath(ROOT + source);
+  openProject().resolveSourceFileDependencies();
+  const declaration = file.getExportedDeclarations().get(exportName)?.[0];
+  const members = declaration === undefined ? [] : membersOf(declaration);
+  return members.filter((member) => docOf(member) === '').map((member) => `${exportName}.${nameOf(member)}`);
+}
+
 /** The names of all public members of an exported class or interface. */
 export function memberNames(source: string, exportName: string): string[] {
   const file = openProject().addSourceFileAtPath(ROOT + source);

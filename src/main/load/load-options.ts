@@ -29,6 +29,7 @@ export interface LoadStage {
 export interface LoadOptions {
   /** What is asked for; or `targets`. */
   url?: string | URL;
+  /** Several kinds of request, drawn by their weights. */
   targets?: readonly LoadTargetOptions[];
   /**
    * A module whose default export says what a virtual user does, in place of `targets`: see docs/scenarios.md. `connections` is then the
@@ -37,9 +38,11 @@ export interface LoadOptions {
   scenario?: string | URL;
   /** Default GET, with a body POST. */
   method?: string;
+  /** Header fields of every request. */
   headers?: HeadersGiven;
   /** Text, bytes, or a file, which is not held in memory where it is large. */
   body?: LoadBody;
+  /** Who asks: sent with every request that has no Authorization field of its own. */
   auth?: LoadAuth;
   /** `false`: `{{` in URLs, headers and bodies is sent as it is. Default true: see `template.ts`. */
   templates?: boolean;
@@ -86,10 +89,13 @@ export interface LoadOptions {
   /** Refused unless 1. */
   pipelining?: number;
 
+  /** Of `https:` URLs. Default: Node's root certificates, TLS 1.2 and 1.3. */
   tls?: TlsOptions;
   /** As in `RouteOptions`. */
   connectTo?: RouteOptions['connectTo'];
+  /** The unix socket to connect to in the URL's place (CURLOPT_UNIX_SOCKET_PATH). */
   unixPath?: string;
+  /** Which addresses of a name are used (CURLOPT_IPRESOLVE): 4, 6, or 0 for all. Default 0. */
   family?: 0 | 4 | 6;
   /** Addresses of this machine, by connection in turn: each has its own 28,000 ports to a target. */
   localAddresses?: readonly string[];
