@@ -194,6 +194,23 @@ describe('HTML as text', () => {
     expect(text.match(/<tr><th scope="row">-?\d+/g)?.length).toBeGreaterThanOrEqual(result.perSecond.length);
   });
 
+  test('iterations and checks of a scenario', () => {
+    const text = htmlOf(
+      {
+        ...result,
+        iterations: {
+          ...{ started: 9, completed: 7, failed: 1, unfinished: 1, lateStarts: 0, notStarted: 0 },
+          duration: result.latency.raw,
+          errors: { '<b>no token</b>': 1 },
+        },
+        checks: [{ name: 'is <b>logged</b> in', passed: 6, failed: 1 }],
+      },
+      '',
+    );
+    expect(text).toContain('threw: &#60;b&#62;no token');
+    expect(text).toMatch(/is &#60;b&#62;logged&#60;\/b&#62; in<\/th><td>6<\/td><td>1<\/td><td class="bad">FAILED/);
+  });
+
   test('a run of which nothing was answered has a report', () => {
     const nothing = { ...result.latency.corrected, count: 0, maxUs: 0, histogram: '', percentilesUs: {} };
     const phases = Object.fromEntries(Object.keys(result.latency.phases).map((phase) => [phase, nothing]));

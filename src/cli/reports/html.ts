@@ -44,6 +44,7 @@ ${figures(result)}
 ${overTime(result)}
 ${distribution(result)}
 ${tags(result)}
+${scenario(result)}
 ${answers(result)}
 ${aboutRun(result, command)}
 </main>
@@ -274,6 +275,33 @@ function tags({ perTag }: LoadResult): Markup {
       countsText(errors),
     ]),
   )}</section>`;
+}
+
+/** Results of before scenarios were built have neither member. */
+function scenario({ iterations, checks }: LoadResult): Markup {
+  if (!iterations) return html``;
+  const { completed, failed, unfinished, lateStarts, notStarted, duration, errors } = iterations;
+  const time = (us: number | undefined) => (duration.count === 0 || us === undefined ? '–' : timeText(us));
+  const rows = [
+    ['completed', countText(completed)],
+    ['failed', countText(failed)],
+    ['unfinished', countText(unfinished)],
+    ['began late', countText(lateStarts)],
+    ['never began', countText(notStarted)],
+    ['p50 of their time', time(duration.percentilesUs['50'])],
+    ['p99 of their time', time(duration.percentilesUs['99'])],
+    ...Object.entries(errors).map(([message, count]) => [`threw: ${message}`, countText(count)]),
+  ];
+  const checked = checks.map(({ name, passed, failed: not }) => [
+    name,
+    countText(passed),
+    countText(not),
+    not > 0 ? 'FAILED' : 'passed',
+  ]);
+  return html`<section class="columns">
+<div><h2>Iterations</h2>${table(['', 'Iterations'], rows)}</div>
+${checked.length === 0 ? '' : html`<div><h2>Checks</h2>${table(['Check', 'Passed', 'Failed', ''], checked)}</div>`}
+</section>`;
 }
 
 function answers({ statuses, errors, errorExamples, connections, thresholds, requests, options }: LoadResult): Markup {
