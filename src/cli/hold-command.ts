@@ -7,8 +7,9 @@ import { LoadError } from '../main/load/load-error.ts';
 import type { HoldProgress, HoldResult } from '../protocol/load/hold.ts';
 import { CommandError, EXIT, EXIT_HELP, type ExitCode, exitCodeOf } from './exit-codes.ts';
 import { addHoldFlags, type HoldFlags, holdOptionsOf } from './hold-flags.ts';
-import { holdProgressLine, holdSummary } from './hold-report.ts';
+import { holdFrame, holdProgressLine, holdSummary } from './hold-report.ts';
 import { watchInterrupts } from './interrupt.ts';
+import type { ViewOutput } from './live-view.ts';
 import { checkWritable } from './reports/report-files.ts';
 
 const STANDARD_OUTPUT = '-';
@@ -43,17 +44,19 @@ async function runHold(urls: readonly string[], flags: HoldFlags): Promise<ExitC
   const options = holdOptionsOf(urls, flags);
   const jsonFile = flags.json ?? (flags.j ? STANDARD_OUTPUT : undefined);
   if (jsonFile !== undefined) checkWritable('--json', jsonFile);
-  const say = (line: string): void => {
-    if (!flags.quiet) process.stderr.write(line);
-  };
-  const interrupt = watchInterrupts((line) => say(`\n${line}\n`));
+  const view = openHoldView(process.stderr, flags.quiet === true, process.env);
+  const interrupt = watchInterrupts((line) => {
+    view.end();
+    if (!flags.quiet) process.stderr.write(`${line}\n`);
+  });
   let result: HoldResult;
   try {
-    result = await hold({ ...options, signal: interrupt.signal, onProgress: progressTo(say) });
+    result = await hold({ ...options, signal: interrupt.signal, onProgress: (progress) => view.progress(progress) });
   } catch (error) {
     if (error instanceof LoadError) throw new CommandError(exitCodeOf(error.kind), error.message);
     throw error;
   } finally {
+    view.end();
     interrupt.stop();
   }
   const summary = `\n${holdSummary(result)}\n`;
@@ -64,13 +67,31 @@ async function runHold(urls: readonly string[], flags: HoldFlags): Promise<ExitC
   return exitCodeFor(result);
 }
 
-/** On a terminal one line, written over; else a line each second. */
-function progressTo(say: (text: string) => void): (progress: HoldProgress) => void {
-  const { stderr } = process;
-  if (!stderr.isTTY) return (progress) => say(`${holdProgressLine(progress)}\n`);
-  return (progress) => {
-    const line = holdProgressLine(progress).slice(0, Math.max(20, (stderr.columns || 80) - 1));
-    say(`\r\u001b[K${line}`);
+interface HoldView {
+  progress(progress: HoldProgress): void;
+  /** What was drawn over itself is taken away. */
+  end(): void;
+}
+
+/** On a terminal a few lines, drawn over themselves; else a line each second. No mode of the terminal is changed. */
+export function openHoldView(output: ViewOutput, quiet: boolean, env: NodeJS.ProcessEnv): HoldView {
+  if (quiet) return { progress: () => {}, end: () => {} };
+  if (output.isTTY !== true || env.TERM === 'dumb') {
+    return { progress: (progress) => void output.write(`${holdProgressLine(progress)}\n`), end: () => {} };
+  }
+  let drawn = 0;
+  const back = () => (drawn === 0 ? '' : `\u001b[${drawn}A\r\u001b[J`);
+  return {
+    progress: (progress) => {
+      const width = Math.max(20, (output.columns || 80) - 1);
+      const lines = holdFrame(progress).map((line) => line.slice(0, width));
+      output.write(`${back()}${lines.join('\n')}\n`);
+      drawn = lines.length;
+    },
+    end: () => {
+      output.write(back());
+      drawn = 0;
+    },
   };
 }
 

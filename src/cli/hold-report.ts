@@ -17,6 +17,29 @@ export function holdProgressLine({ elapsedMs, phase, durationMs, wanted, second 
   return `${at}${of}   ${states}${failed}   ${countText(second.completed)} answered/s   p99 ${timeText(second.p99Us)}   action ${actionText(second.actionUs)}   ${bytesText(second.residentBytes)}${errors}`;
 }
 
+/** The same on a terminal, where there is room below each other. */
+export function holdFrame({ elapsedMs, phase, durationMs, wanted, second }: HoldProgress): string[] {
+  const seconds = (elapsedMs / MS_PER_SECOND).toFixed(0);
+  const connections = `${countText(second.connecting)} connecting   ${countText(second.idle)} idle   ${countText(second.active)} active   ${countText(second.lost)} lost`;
+  const row = (name: string, text: string) => `  ${name.padEnd(12)} ${text}`;
+  const perConnection = second.opened === 0 ? 0 : second.residentBytes / second.opened;
+  return [
+    phase === 'opening'
+      ? `Opening, ${seconds} s: ${countText(second.opened)} of ${countText(wanted)}`
+      : `Holding, ${seconds} s of ${(durationMs / MS_PER_SECOND).toFixed(0)} s`,
+    row('Connections', `${connections}${second.failed > 0 ? `   ${countText(second.failed)} not opened` : ''}`),
+    row(
+      'Memory',
+      `${bytesText(second.residentBytes)}, ${bytesText(second.heapBytes)} of it JavaScript; ${kib(perConnection)} for each`,
+    ),
+    row('Action', second.actionUs === 0 ? '-' : actionText(second.actionUs)),
+    row(
+      'Requests',
+      `${countText(second.completed)}/s   p50 ${timeText(second.p50Us)}   p99 ${timeText(second.p99Us)}${second.requestsFailed > 0 ? `   ${countText(second.requestsFailed)} failed` : ''}`,
+    ),
+  ];
+}
+
 export function holdSummary(result: HoldResult): string {
   const { urls, options, connections, requests, latency, action, memory, processes, heldMs, openingMs } = result;
   const seconds = (ms: number) => `${(ms / MS_PER_SECOND).toFixed(1)} s`;

@@ -7,6 +7,7 @@ import path from 'node:path';
 import { Command } from 'commander';
 import type { HoldResult } from 'shardfetch/load';
 import { describe, expect, test } from 'vitest';
+import { openHoldView } from '../../src/cli/hold-command.ts';
 import { addHoldFlags, holdOptionsOf } from '../../src/cli/hold-flags.ts';
 import { resolveHoldOptions } from '../../src/main/load/hold-options.ts';
 import { checkHold, type HoldLimits } from '../../src/main/load/hold-preflight.ts';
@@ -165,6 +166,31 @@ test.each<[string[], RegExp]>([
   const command = addHoldFlags(new Command('hold').argument('[url...]')).exitOverride();
   command.parse([...args, 'http://127.0.0.1:9/'], { from: 'user' });
   expect(() => resolveHoldOptions(holdOptionsOf(command.args, command.opts()))).toThrow(sentence);
+});
+
+test('on a terminal a few lines are drawn over themselves, and taken away at the end', () => {
+  let text = '';
+  const output = { isTTY: true, columns: 60, write: (part: string) => (text += part) };
+  const view = openHoldView(output, false, { TERM: 'xterm' });
+  const second = { t: 1, connecting: 0, idle: 9_990, active: 10, opened: 10_003, failed: 0, lost: 3, completed: 1_200 };
+  const figures = {
+    requestsFailed: 0,
+    p50Us: 120,
+    p99Us: 4_500,
+    actionUs: 4.451,
+    residentBytes: 75e6,
+    heapBytes: 12e6,
+  };
+  const progress = { elapsedMs: 1_000, phase: 'holding', durationMs: 60_000, wanted: 10_000 } as const;
+  view.progress({ ...progress, second: { ...second, ...figures } });
+  view.progress({ ...progress, elapsedMs: 2_000, second: { ...second, ...figures } });
+  view.end();
+  expect(text).toContain('Holding, 2 s of 60 s\n');
+  expect(text).toContain('0 connecting   9,990 idle   10 active');
+  expect(text).toMatch(/Action +4\.45 us\n/);
+  expect(text).toMatch(/Requests +1,200\/s {3}p50 120 us {3}p99 4\.50 ms\n/);
+  expect(text.split('\u001b[5A\r\u001b[J')).toHaveLength(3);
+  for (const line of text.split('\n')) expect(line.length).toBeLessThan(60 + 10);
 });
 
 describe('what this machine allows is checked before', () => {

@@ -22,7 +22,7 @@ import { Transfer } from '../multi/transfer.ts';
 import { ConnectionPacer } from './connection-pacer.ts';
 import { Health } from './health.ts';
 import { HoldMeter } from './hold-meter.ts';
-import { type HoldRoute, hasIdle, holdRoutesOf } from './hold-routes.ts';
+import { type HoldRoute, holdRoutesOf, takeIdle } from './hold-routes.ts';
 
 /** How often a connection is tried before it is given up. */
 const ATTEMPTS_MAX = 3;
@@ -95,6 +95,7 @@ export class Holder {
   readonly #free: Transfer[] = [];
   #dueCount = 0;
   #route = 0;
+  #turn = 0;
   readonly #latency = new Histogram(true);
   readonly #statuses = new Map<number, number>();
   readonly #errors: Record<string, number> = {};
@@ -190,6 +191,8 @@ export class Holder {
     const multi = this.#multi;
     for (let transfer = multi.nextDone(); transfer !== null; transfer = multi.nextDone()) this.#ended(transfer);
     this.#health.turn(this.#driver.elapsedMs);
+    // All that was started has its connection.
+    this.#turn++;
     if (this.#pacer.isWaiting) this.#letConnect(this.#now());
   }
 
@@ -329,12 +332,12 @@ export class Holder {
     return transfer;
   }
 
-  /** The next route, in turn from `from`, on which a connection is idle; -1: none is. */
+  /** The next route, in turn from `from`, on which a connection is idle, for a request that is started now; -1: none is. */
   #idleRoute(from: number): number {
     const routes = this.#routes;
     for (let step = 0; step < routes.length; step++) {
       const index = (from + step) % routes.length;
-      if (hasIdle((routes[index] as HoldRoute).request.route)) return index;
+      if (takeIdle(routes[index] as HoldRoute, this.#turn)) return index;
     }
     return -1;
   }

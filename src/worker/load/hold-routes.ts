@@ -2,7 +2,7 @@
 
 import type { HoldPlan } from '../../protocol/load/hold.ts';
 import type { RouteOptions } from '../../protocol/route-options.ts';
-import type { Route } from '../multi/route.ts';
+import type { Connection } from '../multi/connection.ts';
 import { type PreparedRequest, prepareRequest, type TransferOptions } from '../multi/transfer-options.ts';
 
 export interface HoldRoute {
@@ -14,6 +14,10 @@ export interface HoldRoute {
   readonly localAddress: string;
   /** Connections that are to be open here. */
   wanted: number;
+  /** In which turn `nextIdle` was found. */
+  turn: number;
+  /** Of the idle connections the first that no request of this turn is meant for; null: there is none. */
+  nextIdle: Connection | null;
 }
 
 /** Targets change fastest, local addresses slowest: so each of both gets as many as any other. */
@@ -44,10 +48,23 @@ function holdRouteOf(
     opening: { ...request, body: null, extras: { connectOnly: true } },
     localAddress,
     wanted: 0,
+    turn: -1,
+    nextIdle: null,
   };
 }
 
-/** Whether a request for it would find a connection that does nothing. */
-export function hasIdle({ destination }: Route): boolean {
-  return destination?.known === true && destination.idleNewest !== null;
+/**
+ * Whether a request finds a connection there that does nothing; that one is then meant for it. Requests are given their connections when
+ * a turn ends: several for the last idle connection would open others.
+ */
+export function takeIdle(route: HoldRoute, turn: number): boolean {
+  if (route.turn !== turn) {
+    const { destination } = route.request.route;
+    route.turn = turn;
+    route.nextIdle = destination?.known === true ? destination.idleNewest : null;
+  }
+  const idle = route.nextIdle;
+  if (idle === null) return false;
+  route.nextIdle = idle.idleOlder;
+  return true;
 }
