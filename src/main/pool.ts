@@ -347,7 +347,9 @@ export class Pool {
     const shard = this.#placement.choose(place);
     if (shard < 0) {
       if (request.signal !== null) this.#signals.remove(request.signal, exchange);
-      this.#refuse(request, reject, this.#noShardLives());
+      const error = this.#noShardLives();
+      if (exchange instanceof TracedExchange) exchange.notSent(error);
+      this.#refuse(request, reject, error);
       return;
     }
     exchange.rank = this.#placement.rank;

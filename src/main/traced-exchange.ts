@@ -36,6 +36,11 @@ export class TracedExchange extends Exchange {
     this.#trace = trace;
   }
 
+  /** There was no shard to send it to. */
+  notSent(error: TransferError): void {
+    this.#trace.error(error);
+  }
+
   override complete(frame: HeadFrame): void {
     this.#context.runInAsyncScope(() => {
       this.#trace.head(frame);

@@ -155,12 +155,16 @@ export class ComposedDispatcher extends DispatcherBase {
 }
 
 /** What `pool.dispatcher()` answers. */
-export class PoolDispatcher extends DispatcherBase implements DispatchOwner {
+export class PoolDispatcher extends DispatcherBase {
   readonly #pool: DispatchPool;
   readonly #requests: DispatchRequests;
   #state: 'open' | 'closing' | 'destroyed' = 'open';
   /** Where `dispatch` has answered false. */
   readonly #full = new Set<Place>();
+  readonly #owner: DispatchOwner = {
+    connected: (exchange) => this.#tell('connect', exchange.request.target.url.origin),
+    ended: (exchange, failure) => this.#ended(exchange, failure),
+  };
 
   constructor(pool: DispatchPool) {
     super();
@@ -202,7 +206,17 @@ export class PoolDispatcher extends DispatcherBase implements DispatchOwner {
     else {
       try {
         this.#pool.begin(keyOf(this.#pool.placement, asked), (place, owner) => {
-          flow.exchange = new DispatchExchange(owner, this, asked, place, face, handler, controller, trace, outgoing);
+          flow.exchange = new DispatchExchange(
+            owner,
+            this.#owner,
+            asked,
+            place,
+            face,
+            handler,
+            controller,
+            trace,
+            outgoing,
+          );
           return flow.exchange;
         });
       } catch (error) {
@@ -249,13 +263,7 @@ export class PoolDispatcher extends DispatcherBase implements DispatchOwner {
     return settle(this.#pool.destroy(isCallback ? undefined : error), isCallback ? error : callback);
   }
 
-  /** @internal */
-  connected({ request: { target } }: DispatchExchange): void {
-    this.#tell('connect', target.url.origin);
-  }
-
-  /** @internal */
-  ended({ place, request: { target } }: DispatchExchange, failure: unknown): void {
+  #ended({ place, request: { target } }: DispatchExchange, failure: unknown): void {
     if (TransferError.is(failure)) {
       const { origin } = target.url;
       if (isConnectFailure(failure)) this.#tell('connectionError', origin, dispatchFailure(failure));
