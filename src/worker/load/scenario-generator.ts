@@ -71,6 +71,8 @@ export class ScenarioGenerator implements ScenarioHost {
   /** Those that are done and begin again in the event loop's next turn: one that waits for nothing must not keep a turn for itself. */
   #again: VirtualUser[] = [];
   readonly #exchanges = new Set<Exchange>();
+  /** By user: what it sent last. Tells who is connected by now. */
+  readonly #latest: Transfer[] = [];
   /** Users in the middle of an iteration. */
   readonly #running = new Set<VirtualUser>();
   /** The driver is held until the transfers that were added are started. */
@@ -160,6 +162,7 @@ export class ScenarioGenerator implements ScenarioHost {
     exchange.beganMs = this.#multi.io.now();
     if (this.counts(exchange.beganMs)) this.#requests.start(0);
     this.#exchanges.add(exchange);
+    this.#latest[exchange.client.index] = transfer;
     this.#multi.add(transfer);
   }
 
@@ -206,6 +209,8 @@ export class ScenarioGenerator implements ScenarioHost {
     const multi = this.#multi;
     for (let transfer = multi.nextDone(); transfer !== null; transfer = multi.nextDone()) this.#failed(transfer);
     this.#health.turn(this.#driver.elapsedMs);
+    // Whoever has connected makes room for the next one, which must not wait for the alarm.
+    if (this.#pacer.isWaiting && this.#phase !== 'over') this.#letBegin(multi.io.now());
   }
 
   #failed(transfer: Transfer): void {
@@ -259,6 +264,16 @@ export class ScenarioGenerator implements ScenarioHost {
     if (this.#wanted === 0 || !isConstant(profile)) {
       const total = Math.round(valueAt(profile, now - this.#startMs));
       this.#want(Math.min(shareOf(total, this.#shard, shards), this.#users.length));
+    }
+    this.#letBegin(now);
+  }
+
+  /** Users that may connect now. */
+  #letBegin(now: number): void {
+    const { connecting } = this.#pacer;
+    for (let place = connecting.length - 1; place >= 0; place--) {
+      const index = connecting[place] as number;
+      if ((this.#latest[index]?.connectUs ?? -1) >= 0) this.#pacer.settled(index);
     }
     for (let index = this.#pacer.next(now); index >= 0; index = this.#pacer.next(now)) {
       this.#begin(this.#users[index] as VirtualUser, now, now);
