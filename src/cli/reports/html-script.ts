@@ -19,7 +19,8 @@ export const REPORT_SCRIPT = `
   const time = (us, format = digits) => us == null ? '–' : us < 1000 ? Math.round(us) + ' us' : us < 1e6 ? format(us / 1e3) + ' ms' : format(us / 1e6) + ' s';
   const count = (value) => value == null ? '–' : Math.round(value).toLocaleString('en-US');
   const fine = (value) => value == null ? '–' : value < 100 && value > 0 ? short(value) : count(value);
-  const clock = (s) => s < 0 ? '-' + clock(-s) : s < 120 ? s + ' s' : Math.floor(s / 60) + ':' + String(Math.round(s % 60)).padStart(2, '0') + (s < 3600 ? ' min' : '');
+  const two = (value) => String(Math.floor(value)).padStart(2, '0');
+  const clock = (s) => s < 0 ? '-' + clock(-s) : s < 120 ? s + ' s' : s < 3600 ? Math.floor(s / 60) + ':' + two(s % 60) : Math.floor(s / 3600) + ':' + two(s / 60 % 60) + ':' + two(s % 60);
   const share = (x) => {
     const percent = 100 * (1 - 1 / x);
     const decimals = Math.max(0, Math.ceil(Math.log10(x) - 1e-9) - 2);
