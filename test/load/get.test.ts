@@ -98,7 +98,7 @@ describe.concurrent('shardfetch get', () => {
     const { code, stderr } = await get(cwd, args, lines);
     expect(stderr).toMatch(/to\/here\/first +3\.00 MB in/);
     expect(stderr).toMatch(/4 of 4 there; 12\.0 MB in/);
-    expect(code).toBe(0);
+    expect(code, stderr).toBe(0);
     expect(readdirSync(path.join(cwd, 'to/here')).sort()).toEqual(['b b.bin', 'c.bin', 'd.bin', 'first']);
     for (const name of ['b b.bin', 'c.bin', 'd.bin', 'first'])
       expect(isBody(path.join(cwd, 'to/here'), name)).toBe(true);
@@ -114,8 +114,8 @@ describe.concurrent('shardfetch get', () => {
       return true;
     });
     const cwd = newFolder();
-    const { code } = await get(cwd, ['--checksum', `sha256:${SHA256}`, `${url}/a`]);
-    expect(code).toBe(0);
+    const { code, stderr } = await get(cwd, ['--checksum', `sha256:${SHA256}`, `${url}/a`]);
+    expect(code, stderr).toBe(0);
     expect(asked.map(({ range }) => range)).toEqual([undefined, 'bytes=1000000-', 'bytes=2000000-']);
     expect(asked[1]?.ifRange).toBe('"one"');
     expect(isBody(cwd, 'a')).toBe(true);
@@ -149,8 +149,8 @@ describe.concurrent('shardfetch get', () => {
       return number < 2;
     });
     const cwd = newFolder();
-    const { code } = await get(cwd, ['-q', '--retry', '1', `${url}/a`]);
-    expect(code).toBe(0);
+    const { code, stderr } = await get(cwd, ['-q', '--retry', '1', `${url}/a`]);
+    expect(code, stderr).toBe(0);
     expect(asked).toHaveLength(requests);
     expect(asked[1]?.range).toBe('bytes=1000000-');
     if (requests === 3) expect(asked[2]?.range).toBeUndefined();

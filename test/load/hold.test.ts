@@ -34,7 +34,7 @@ describe.concurrent('shardfetch hold', () => {
     clearInterval(looking);
     expect(stderr).toMatch(/opening, .*200 of 200/);
     expect(stderr).toMatch(/1 s of 1 s +0 connecting +190 idle +10 active +0 lost/);
-    expect(code).toBe(0);
+    expect(code, stderr).toBe(0);
     expect(stdout.toString()).toMatch(/200 connections held for 1\.\d s, 10 of them active, 1 process/);
     expect(stdout.toString()).toMatch(/Action +[\d.]+ us on average/);
     const result = resultOf(readFileSync(file));
@@ -58,11 +58,23 @@ describe.concurrent('shardfetch hold', () => {
 
   test('with a rate all connections take turns', async () => {
     const server = await startSocketServer();
-    const { code, stdout } = await runCommand(['hold', '-qj', '-c', '50', '-R', '200', '-d', '1500ms', server.url]);
-    expect(code).toBe(0);
+    const { code, stdout, stderr } = await runCommand([
+      'hold',
+      '-qj',
+      '-c',
+      '50',
+      '-R',
+      '200',
+      '-d',
+      '1500ms',
+      server.url,
+    ]);
+    expect(code, stderr).toBe(0);
     const { requests, connections } = resultOf(stdout);
-    expect(requests.completed + requests.notStarted + requests.unfinished).toBeGreaterThan(250);
+    // 200 a second for 1.5 s: none is forgotten, however busy this machine is.
+    expect(requests.started + requests.notStarted).toBeGreaterThanOrEqual(300);
     expect(requests.completed).toBeLessThanOrEqual(301);
+    expect(requests.completed + requests.unfinished).toBe(requests.started);
     expect(connections.held).toBe(50);
     const asked = [...server.requests.values()].sort((a, b) => a - b);
     expect(asked[0]).toBe(0);
@@ -72,8 +84,14 @@ describe.concurrent('shardfetch hold', () => {
   test('all active; two processes, two targets, two local addresses: equal shares', async () => {
     const [one, two] = await Promise.all([startSocketServer(), startSocketServer()]);
     const args = ['hold', '-qj', '-c', '80', '-a', 'all', '-P', '2', '-d', '500ms'];
-    const { code, stdout } = await runCommand([...args, '--local-addr', '127.0.0.3-127.0.0.4', one.url, two.url]);
-    expect(code).toBe(0);
+    const { code, stdout, stderr } = await runCommand([
+      ...args,
+      '--local-addr',
+      '127.0.0.3-127.0.0.4',
+      one.url,
+      two.url,
+    ]);
+    expect(code, stderr).toBe(0);
     const { connections, processes } = resultOf(stdout);
     expect(connections.perLocalAddress).toEqual({ '127.0.0.3': 40, '127.0.0.4': 40 });
     expect(connections.perRemoteAddress).toEqual({ [`127.0.0.1:${one.port}`]: 40, [`127.0.0.1:${two.port}`]: 40 });
@@ -86,8 +104,8 @@ describe.concurrent('shardfetch hold', () => {
   test('--to: addresses in place of the host, in turn', async () => {
     const server = await startSocketServer(undefined, '0.0.0.0');
     const args = ['hold', '-qj', '-c', '30', '-a', '0', '-d', '200ms', '--to', '127.0.0.5-127.0.0.7'];
-    const { code, stdout } = await runCommand([...args, `http://held.test:${server.port}/`]);
-    expect(code).toBe(0);
+    const { code, stdout, stderr } = await runCommand([...args, `http://held.test:${server.port}/`]);
+    expect(code, stderr).toBe(0);
     expect(Object.values(resultOf(stdout).connections.perRemoteAddress)).toEqual([10, 10, 10]);
     expect(resultOf(stdout).requests.started).toBe(0);
   });
@@ -113,7 +131,7 @@ describe.concurrent('shardfetch hold', () => {
     });
     const result = resultOf(stdout);
     expect(result.connections).toMatchObject(connections);
-    expect(code).toBe(flags.length === 1 ? 0 : 99);
+    expect(code, stderr).toBe(flags.length === 1 ? 0 : 99);
     if (flags.length > 1) expect(stderr).toMatch(/FAILED +lost>19 +\(20\)/);
   });
 
@@ -121,8 +139,8 @@ describe.concurrent('shardfetch hold', () => {
     const server = await startSocketServer((_request, response) => {
       response.setHeader('connection', 'close').end('bye');
     });
-    const { code, stdout } = await runCommand(['hold', '-qj', '-c', '20', '-a', '5', '-d', '1s', server.url]);
-    expect(code).toBe(0);
+    const { code, stdout, stderr } = await runCommand(['hold', '-qj', '-c', '20', '-a', '5', '-d', '1s', server.url]);
+    expect(code, stderr).toBe(0);
     expect(resultOf(stdout).connections).toMatchObject({ opened: 20, closed: 20, lost: 0, held: 0 });
   });
 
@@ -136,7 +154,7 @@ describe.concurrent('shardfetch hold', () => {
         child.kill('SIGINT');
       },
     });
-    expect(code).toBe(130);
+    expect(code, stderr).toBe(130);
     expect(stderr).toContain('Ended early by a signal');
     expect(resultOf(stdout)).toMatchObject({ verdict: 'interrupted', connections: { held: 20 } });
   });
@@ -251,8 +269,8 @@ describe('what this machine allows is checked before', () => {
 test('shardfetch load: each connection that thinks has a socket of its own, and all are asked', async () => {
   const server = await startSocketServer();
   const args = ['load', '-q', '-c', '100', '-t', '1', '--think', '300ms', '-d', '2s', '-j', server.url];
-  const { code, stdout } = await runCommand(args);
-  expect(code).toBe(0);
+  const { code, stdout, stderr } = await runCommand(args);
+  expect(code, stderr).toBe(0);
   expect(JSON.parse(stdout.toString()).connections).toMatchObject({ opened: 100, peak: 100, lost: 0 });
   // One more was the check's before the run.
   const asked = [...server.requests.values()].sort((a, b) => a - b);

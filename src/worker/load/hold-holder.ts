@@ -158,6 +158,9 @@ export class Holder {
     if (this.#phase === 'over') return;
     const now = this.#now();
     const heldMs = this.#phase === 'holding' ? Math.max(0, now - this.#holdFromMs) : 0;
+    if (this.#phase === 'holding' && this.#plan.rate > 0) {
+      this.#giveUpDue(Math.min(now, this.#holdFromMs + this.#plan.durationMs));
+    }
     this.#tick();
     this.#phase = 'over';
     for (const timer of [this.#looking, this.#ticking, this.#ending, ...this.#pauses]) {
@@ -355,14 +358,10 @@ export class Holder {
 
   /** All requests that are due by the rate. */
   #arrive(): void {
-    const { rate, load } = this.#plan;
     if (this.#phase !== 'holding') return;
     const now = this.#now();
-    const intervalMs = (MS_PER_SECOND * load.shards) / rate;
-    // Processes do not all send at once.
-    const first = this.#holdFromMs + (intervalMs * this.#process) / load.shards;
-    let due = first + this.#dueCount * intervalMs;
-    for (; due <= now; due = first + ++this.#dueCount * intervalMs) {
+    for (let due = this.#nextDueMs; due <= now; due = this.#nextDueMs) {
+      this.#dueCount++;
       const route = this.#idleRoute(this.#route);
       if (route < 0) {
         this.#notStarted++;
@@ -371,7 +370,19 @@ export class Holder {
       this.#route = (route + 1) % this.#routes.length;
       this.#start(this.#free.pop() ?? this.#newTransfer(), route, due);
     }
-    this.#alarm.set(Math.max(due, now + ALARM_GAP_MS));
+    this.#alarm.set(Math.max(this.#nextDueMs, now + ALARM_GAP_MS));
+  }
+
+  get #nextDueMs(): number {
+    const { rate, load } = this.#plan;
+    const intervalMs = (MS_PER_SECOND * load.shards) / rate;
+    // Processes do not all send at once.
+    return this.#holdFromMs + (this.#dueCount + this.#process / load.shards) * intervalMs;
+  }
+
+  /** What was due in time and will not be started any more. */
+  #giveUpDue(untilMs: number): void {
+    for (; this.#nextDueMs < untilMs; this.#dueCount++) this.#notStarted++;
   }
 
   #start(transfer: Transfer, route: number, dueMs: number): void {
