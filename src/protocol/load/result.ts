@@ -95,7 +95,6 @@ export interface LoadTagResult {
   readonly latency: LoadDistribution;
 }
 
-/** What became of the connections of a run. */
 /** How often virtual users did what a scenario says. */
 export interface LoadIterations {
   /** = completed + failed + unfinished. */
