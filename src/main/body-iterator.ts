@@ -23,7 +23,10 @@ function readingOf(stream: ReadableStream): AsyncIterator<unknown> {
   return {
     next: () => reader.read() as Promise<IteratorResult<unknown>>,
     return: async (reason): Promise<IteratorResult<unknown>> => {
-      await reader.cancel(reason);
+      // Whoever holds the stream finds it cancelled, not locked by us.
+      const cancelled = reader.cancel(reason);
+      reader.releaseLock();
+      await cancelled;
       return { done: true, value: undefined };
     },
   };

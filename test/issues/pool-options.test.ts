@@ -233,7 +233,7 @@ test.each([
   [300, { shards: 2 }, '150'],
   [502, { shards: 2 }, '251'],
   [1_200, { shards: 1 }, '700'],
-  [64, { shards: 0 }, '32'],
+  [128, { shards: 0 }, '64'],
 ])('under a limit of %i open files a pool has a default that it can start with', async (files, options, total) => {
   expect(await underLimit(files, options)).toBe(total);
 });

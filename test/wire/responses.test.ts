@@ -226,6 +226,7 @@ describe('members', () => {
       shard: 0,
       httpVersion: 'HTTP/1.1',
       tls: null,
+      proxy: null,
     });
     expect(second.connection.reused).toBe(true);
     expect(peer.connections).toHaveLength(1);
