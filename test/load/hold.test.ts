@@ -268,7 +268,22 @@ describe('what this machine allows is checked before', () => {
 
 test('shardfetch load: each connection that thinks has a socket of its own, and all are asked', async () => {
   const server = await startSocketServer();
-  const args = ['load', '-q', '-c', '100', '-t', '1', '--think', '300ms', '-d', '2s', '-j', server.url];
+  const args = [
+    'load',
+    '-q',
+    '-c',
+    '100',
+    '-t',
+    '1',
+    '--think',
+    '200ms',
+    '--connect-rate',
+    '200',
+    '-d',
+    '2s',
+    '-j',
+    server.url,
+  ];
   const { code, stdout, stderr } = await runCommand(args);
   expect(code, stderr).toBe(0);
   expect(JSON.parse(stdout.toString()).connections).toMatchObject({ opened: 100, peak: 100, lost: 0 });
