@@ -1,3 +1,4 @@
+import { availableParallelism } from 'node:os';
 import { defineConfig } from 'vitest/config';
 
 export default defineConfig({
@@ -7,5 +8,7 @@ export default defineConfig({
     exclude: ['test/system/{system-calls,slow-sockets,shortage}.test.ts'],
     testTimeout: 30_000,
     pool: 'forks',
+    // Most files wait most of the time: two at once even where there are two cores (vitest by itself leaves one free).
+    maxWorkers: Math.max(2, availableParallelism() - 1),
   },
 });

@@ -69,7 +69,11 @@ describe.skipIf(executablePath === undefined)(`the HTML report in a browser${rea
   const painted = () =>
     page.evaluate(`Object.fromEntries([...document.querySelectorAll('.plot')].map((plot) => {
       const canvas = plot.querySelector('canvas');
-      const { data } = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);
+      // Read from a copy: Chromium complains of a canvas that is read often and was not made for it.
+      const copy = Object.assign(document.createElement('canvas'), { width: canvas.width, height: canvas.height });
+      const pixels = copy.getContext('2d', { willReadFrequently: true });
+      pixels.drawImage(canvas, 0, 0);
+      const { data } = pixels.getImageData(0, 0, canvas.width, canvas.height);
       const colours = new Set();
       for (let at = 0; at < data.length; at += 4) if (data[at + 3] === 255) colours.add(data[at] << 16 | data[at + 1] << 8 | data[at + 2]);
       return [plot.id, colours.size];
