@@ -10,7 +10,7 @@ import { gzipSync } from 'node:zlib';
 import type { PoolDispatcher } from 'shardfetch';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { PLACES, poolFor, rejection } from '../wire/checks.ts';
-import { closedPort } from '../wire/raw-peer.ts';
+import { closedPort, fin, rawPeer, request, send } from '../wire/raw-peer.ts';
 import { UNDICIS, type Undici } from './undici-versions.ts';
 
 let server: Server;
@@ -141,6 +141,16 @@ describe.each(SHARDS)("the runtime's fetch, $name", ({ shards }) => {
     expect(started).toBeGreaterThan(9);
     expect(completed).toBeGreaterThan(7);
   });
+
+  // Fetch listens for failures of the body only after some microtasks: told at once, it would wait for ever.
+  test.each([
+    ['broken chunks', 'Transfer-Encoding: chunked\r\n\r\nzz\r\n'],
+    ['too few bytes', 'Content-Length: 9\r\n\r\nabc'],
+  ])('%s in one packet with the head', async (_name, rest) => {
+    const peer = await rawPeer([request(), send(`HTTP/1.1 200 OK\r\n${rest}`), fin()]);
+    const response = await fetch(peer.origin, { dispatcher: poolFor({ shards }).dispatcher() } as RequestInit);
+    expect((await rejection(response.text())) as Error).toMatchObject({ name: 'TypeError', message: 'terminated' });
+  });
 });
 
 describe.each(SHARDS)('$name', ({ shards }) => {
@@ -165,6 +175,8 @@ describe.each(SHARDS)('$name', ({ shards }) => {
       await raw.body.dump();
       const query = await request(`${origin}/q`, { dispatcher, query: { a: 1, b: ['x', 'y z'] } });
       expect(await query.body.text()).toContain('GET /q?a=1&b=x&b=y%20z ');
+      const empty = await request(`${origin}/q`, { dispatcher, query: { a: null, b: undefined, c: {} } });
+      expect(await empty.body.text()).toContain('GET /q?a=&b=&c= ');
       const body = Readable.from(['ab', 'cd']);
       const echo = await request(`${origin}/echo`, { dispatcher, method: 'POST', body });
       expect(await echo.body.text()).toBe('abcd');
@@ -303,6 +315,12 @@ describe.each(SHARDS)('$name', ({ shards }) => {
     expect(await dumped.body.dump({ limit: 10 })).toBe(null);
     const web = await dispatcher.request({ origin, path: '/here' });
     expect(await new Response(web.body.body).text()).toBe('arrived');
+    const looked = await dispatcher.request({ origin, path: '/here' });
+    expect(looked.body.body).toBeInstanceOf(ReadableStream);
+    expect([looked.body.bodyUsed, await looked.body.text()]).toEqual([false, 'arrived']);
+    const cancelled = await dispatcher.request({ origin, path: '/slow' });
+    await (cancelled.body.body as ReadableStream).cancel();
+    expect(cancelled.body.destroyed).toBe(true);
     const json = await dispatcher.request({ origin, path: '/echo', method: 'POST', body: '{"a":1}' });
     expect(await json.body.json()).toEqual({ a: 1 });
     const strict = rejection(dispatcher.request({ origin, path: '/404', throwOnError: true }));

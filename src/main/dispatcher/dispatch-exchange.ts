@@ -127,7 +127,7 @@ export class DispatchExchange extends Exchange {
     if (this.state === 'over') return;
     error.url = this.request.target.href;
     this.over('failed');
-    this.#failed(dispatchFailure(error));
+    this.#failed(dispatchFailure(error), this.#told === 'head');
     this.#owner.ended(this, error);
   }
 
@@ -291,7 +291,8 @@ export class DispatchExchange extends Exchange {
     } else this.#failed(reason as Error);
   }
 
-  #failed(error: Error): void {
+  /** `isLater`: the head may have come in this same turn, and undici's fetch listens for failures of the body only some microtasks behind the head. */
+  #failed(error: Error, isLater = false): void {
     const told = this.#told;
     if (told === 'end') return;
     this.#told = 'end';
@@ -301,7 +302,8 @@ export class DispatchExchange extends Exchange {
       return;
     }
     this.#trace?.error(error);
-    this.#tellFailure(error);
+    if (isLater) setImmediate(() => this.#tellFailure(error));
+    else this.#tellFailure(error);
   }
 
   #tellFailure(error: Error): void {

@@ -3,6 +3,7 @@
  * Host and the framing, no redirect is followed, nothing decoded. The head's last gate is `composeRequestHead`, as for fetch.
  */
 
+import { type ParsedUrlQueryInput, stringify } from 'node:querystring';
 import { methodOf, withExchange } from '../../protocol/exchange-options.ts';
 import type { HeaderPair } from '../../protocol/http1/header-pairs.ts';
 import { CHUNKED_BODY, composeRequestHead, NO_BODY } from '../../protocol/http1/request-head.ts';
@@ -201,11 +202,7 @@ function withQuery(path: string, query: Record<string, unknown>): string {
   if (path.includes('?') || path.includes('#')) {
     throw invalidDispatch('Query params cannot be passed when url already contains "?" or "#".');
   }
-  const text = new URLSearchParams();
-  for (const [name, value] of Object.entries(query)) {
-    for (const one of Array.isArray(value) ? value : [value]) text.append(name, one === null ? '' : String(one));
-  }
-  const all = text.toString().replaceAll('+', '%20');
+  const all = stringify(query as ParsedUrlQueryInput);
   return all === '' ? path : `${path}?${all}`;
 }
 

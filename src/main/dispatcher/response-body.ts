@@ -51,7 +51,7 @@ export class ResponseBody extends Readable {
 
   /** As a web stream (ReadableStream), though undici's types call it never. */
   get body(): never {
-    this.#web ??= Readable.toWeb(this) as ReadableStream<Uint8Array>;
+    this.#web ??= webStreamOf(this);
     return this.#web as never;
   }
 
@@ -119,6 +119,29 @@ export class ResponseBody extends Readable {
       this.on('close', () => reject(new DispatchError('UND_ERR_ABORTED')));
     });
   }
+}
+
+/** Begins to read only when it is read itself: until then text() and its like have the body. */
+function webStreamOf(body: Readable): ReadableStream<Uint8Array> {
+  let pieces: AsyncIterator<Uint8Array> | null = null;
+  return new ReadableStream({
+    type: 'bytes',
+    async pull(controller) {
+      pieces ??= body[Symbol.asyncIterator]() as AsyncIterator<Uint8Array>;
+      const { done, value } = await pieces.next();
+      if (!done) {
+        controller.enqueue(Uint8Array.from(value));
+        return;
+      }
+      controller.close();
+      controller.byobRequest?.respond(0);
+    },
+    cancel(reason) {
+      // Who cancels hears of no failure.
+      body.on('error', () => undefined);
+      body.destroy(reason instanceof Error ? reason : undefined);
+    },
+  });
 }
 
 /** The byte order mark is taken off, as fetch does. */
