@@ -3,7 +3,7 @@
 import { Readable } from 'node:stream';
 import { setTimeout as delay } from 'node:timers/promises';
 import { describe, expect, test } from 'vitest';
-import { checkStats, eventually, expectNoSocketLeaks, PLACES, poolFor } from '../wire/checks.ts';
+import { checkStats, eventually, expectNoSocketLeaks, PLACES, poolFor, rejection } from '../wire/checks.ts';
 import {
   answer,
   bytes,
@@ -427,6 +427,18 @@ describe.each(CASES)('$shape, $name', ({ shards, record }) => {
     expect(String(await refusal.socket?.toArray())).toBe('why');
     await checkStats(pool, { inFlight: 0 });
   });
+});
+
+test('destroy(error) is the failure of what it cuts, and of nothing that comes later', async () => {
+  const peer = await rawPeer([request(), wait(60_000)]);
+  const dispatcher = poolFor().dispatcher();
+  const reason = new Error('enough');
+  const cut = rejection(dispatcher.request({ origin: peer.origin, path: '/' }));
+  await eventually(() => peer.requests().length > 0, 'it is under way');
+  await dispatcher.destroy(reason);
+  expect(await cut).toBe(reason);
+  const late = rejection(dispatcher.request({ origin: peer.origin, path: '/' }));
+  expect(await late).toMatchObject({ code: 'UND_ERR_DESTROYED' });
 });
 
 describe('events', () => {

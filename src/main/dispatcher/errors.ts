@@ -89,6 +89,8 @@ export function dispatchFailure(error: unknown, isClosing = false): Error {
     case 'SHARD_LOST':
       return new DispatchError('UND_ERR_SOCKET', message, options);
     case 'POOL_CLOSED':
+      // destroy(error): as in undici, what it cut fails with that.
+      if (error.cause instanceof Error) return error.cause;
       return new DispatchError(isClosing ? 'UND_ERR_CLOSED' : 'UND_ERR_DESTROYED', message, options);
     default:
       return error;
