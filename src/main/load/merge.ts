@@ -37,6 +37,7 @@ class SecondBuilder {
   #notStarted = 0;
   #bytes = 0;
   readonly #connections: number[] = [];
+  readonly #peaks: number[] = [];
 
   constructor(second: number) {
     this.second = second;
@@ -49,11 +50,17 @@ class SecondBuilder {
     this.#notStarted += interval.notStarted;
     this.#bytes += interval.bytesReceived;
     this.#connections[interval.shard] = interval.connections;
+    this.#peaks[interval.shard] = Math.max(this.#peaks[interval.shard] ?? 0, interval.connections, interval.peak);
     if (interval.phase !== 'draining') this.#lengthMs = Math.max(this.#lengthMs, interval.lengthMs);
     for (const [status, count] of interval.statuses) addCount(this.#statuses, `${Math.floor(status / 100)}xx`, count);
     addCounts(this.#errors, interval.errors);
     const part = interval.corrected ?? interval.raw;
     if (part !== null) this.#latency.addPart(part);
+  }
+
+  /** The most open at once, where all threads had their most at the same time. */
+  get peak(): number {
+    return this.#peaks.reduce((sum, count) => sum + (count ?? 0), 0);
   }
 
   /** `withHistogram`: all of its latencies, 1 to 4 KB of text. */
@@ -113,6 +120,7 @@ export class LoadMerger {
   /** By shard: it has told all seconds below this one. */
   readonly #told: number[];
   #phase: LoadInterval['phase'] = 'warm-up';
+  #peak = 0;
 
   constructor(
     plan: LoadPlan,
@@ -157,8 +165,7 @@ export class LoadMerger {
     const names = localAddresses.length === 0 ? [''] : localAddresses;
     const perLocalAddress: Counts = {};
     for (const [index, name] of names.entries()) addCount(perLocalAddress, name, this.#perLocalAddress[index] ?? 0);
-    const peak = Math.max(0, ...this.seconds.map(({ connections }) => connections));
-    return { ...this.#connections, peak, perLocalAddress };
+    return { ...this.#connections, peak: this.#peak, perLocalAddress };
   }
 
   get iterations(): LoadIterations | null {
@@ -259,6 +266,7 @@ export class LoadMerger {
     for (const [second, builder] of [...this.#open].sort(([a], [b]) => a - b)) {
       if (second >= until) return;
       this.#open.delete(second);
+      this.#peak = Math.max(this.#peak, builder.peak);
       const built = builder.build(this.#secondHistograms);
       this.seconds.push(built);
       this.#onSecond(built, this.#phase);

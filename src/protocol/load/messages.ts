@@ -77,6 +77,8 @@ export interface LoadInterval {
   readonly closed: number;
   /** Open now. */
   readonly connections: number;
+  /** The most that were open when one had just been opened; 0: none was. */
+  readonly peak: number;
   /** Opened, in the order of the plan's local addresses; one number where there is none. */
   readonly perLocalAddress: readonly number[];
   /** Open loop only: in closed loop `raw` is both. */

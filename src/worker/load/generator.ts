@@ -81,6 +81,10 @@ export class LoadGenerator {
   #begun = 0;
   /** Closed loop, a changing number of connections: slots that have ended and may begin again. */
   readonly #resting: boolean[] = [];
+  /** Slots that have begun and do not rest. */
+  #activeCount = 0;
+  /** A slot has come to rest: its connection is one too many. */
+  #hasRested = false;
   readonly #thinking = new TimerQueue();
   #inFlight = 0;
 
@@ -257,6 +261,7 @@ export class LoadGenerator {
     for (let node = this.#thinking.takeDue(now); node !== null; node = this.#thinking.takeDue(now)) {
       node.owner.onTimer(now);
     }
+    if (this.#hasRested) this.#boundConnections();
     this.#letConnect(now);
   }
 
@@ -289,18 +294,28 @@ export class LoadGenerator {
     if (wanted === this.#wanted) return;
     const before = this.#wanted;
     this.#wanted = wanted;
-    if (wanted < before) {
-      // Those above it end with their answers; their connections close as they come to rest.
-      this.#multi.setOption('maxTotalConnections', Math.max(wanted, 1));
-      return;
-    }
-    if (!this.#constant) this.#multi.setOption('maxTotalConnections', wanted);
+    // Those above it end with their answers, and their connections then: a limit now would close those of others.
     for (let slot = before; slot < wanted; slot++) {
       if (slot < this.#begun && !this.#resting[slot]) continue;
       this.#resting[slot] = false;
+      this.#activeCount++;
       this.#pacer.wait(slot);
     }
     this.#begun = Math.max(this.#begun, wanted);
+    this.#boundConnections();
+  }
+
+  #rest(slot: number): void {
+    this.#resting[slot] = true;
+    this.#activeCount--;
+    this.#hasRested = true;
+    this.#changed = true;
+  }
+
+  /** As many as there are slots that send: the multi closes what is idle beyond that. */
+  #boundConnections(): void {
+    this.#hasRested = false;
+    if (!this.#constant) this.#multi.setOption('maxTotalConnections', Math.max(this.#activeCount, 1));
   }
 
   #letConnect(now: number): void {
@@ -323,7 +338,7 @@ export class LoadGenerator {
   #next(slot: number, now: number, fresh: boolean, waitMs: number): void {
     if (this.#phase === 'draining' || this.#phase === 'over') return;
     if (slot >= this.#wanted) {
-      this.#resting[slot] = true;
+      this.#rest(slot);
       return;
     }
     const [least, most] = this.#plan.thinkMs;
@@ -339,7 +354,7 @@ export class LoadGenerator {
 
   /** It has thought, or has waited long enough after it could not connect. */
   #thought(slot: number, now: number): void {
-    if (slot >= this.#wanted) this.#resting[slot] = true;
+    if (slot >= this.#wanted) this.#rest(slot);
     else if (this.#hasConnectionFor) this.#start(slot, now, now);
     else this.#connect(slot, now);
   }
@@ -494,7 +509,9 @@ export class LoadGenerator {
       opened: stats.opened - opened,
       reused: stats.reused - reused,
       connections: stats.connections,
+      peak: this.#multi.cache.openPeak,
     });
+    this.#multi.cache.openPeak = 0;
     this.#lastCutMs = untilMs;
   }
 

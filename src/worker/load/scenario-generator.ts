@@ -421,7 +421,9 @@ export class ScenarioGenerator implements ScenarioHost {
       opened: stats.opened - opened,
       reused: stats.reused - reused,
       connections: stats.connections,
+      peak: this.#multi.cache.openPeak,
     };
+    this.#multi.cache.openPeak = 0;
     this.#tell(interval);
     this.#lastCutMs = untilMs;
   }

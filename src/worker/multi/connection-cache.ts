@@ -51,6 +51,8 @@ export class ConnectionCache {
   takes: 'newest' | 'oldest' = 'newest';
   idleCount = 0;
   openCount = 0;
+  /** The most that were open when one had just been opened. Whoever reads it may put it back to 0. */
+  openPeak = 0;
   queuedCount = 0;
   /** Slots whose descriptors close when the turn ends. */
   #closing = 0;
@@ -146,6 +148,12 @@ export class ConnectionCache {
     destination.open++;
     this.openCount++;
     this.#noteStarving(destination);
+  }
+
+  /** A dial has succeeded. */
+  noteOpened(): void {
+    const open = this.openCount - this.#closing;
+    if (open > this.openPeak) this.openPeak = open;
   }
 
   /** The descriptor behind a slot closes when the turn ends. */

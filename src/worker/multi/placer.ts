@@ -109,6 +109,7 @@ export class Placer implements TimerOwner {
 
   #beginFirst(transfer: Transfer, destination: Destination, entry: SocketEntry, tls: TlsInfo | null): void {
     this.opened++;
+    this.#cache.noteOpened();
     const connection = new Connection(this.#multi, destination, entry, transfer.limits, tls);
     connection.generation = transfer.generation;
     if (transfer.connectOnly) this.#openedAhead(connection, transfer);
