@@ -5,6 +5,10 @@ import type { FromLoadShard, LoadShardTask, ToLoadShard } from '../../protocol/l
 import type { LoadPlan } from '../../protocol/load/plan.ts';
 import { LoadError } from './load-error.ts';
 
+const LOOK_MS = 1_000;
+/** A scenario that computes without end keeps its thread from telling anything. Looks of `LOOK_MS` without a word, which is a second's. */
+const SILENT_LOOKS_MAX = 20;
+
 const ENTRY = new URL('../../worker/load/load-entry.cjs', import.meta.url);
 
 export class LoadThreads {
@@ -14,6 +18,10 @@ export class LoadThreads {
   readonly ready: Promise<void>;
   #resolveReady: () => void = () => {};
   #readyCount = 0;
+  /** By shard: how many looks ago it was heard. Looks and not times, so that a process that was stopped finds nobody silent. */
+  readonly #silentLooks: number[] = [];
+  #looks: NodeJS.Timeout | null = null;
+  #silent = -1;
 
   constructor(plan: LoadPlan, onMessage: (message: FromLoadShard) => void) {
     this.ready = new Promise((resolve) => {
@@ -39,7 +47,21 @@ export class LoadThreads {
     for (const worker of this.#workers) worker.postMessage(message);
   }
 
+  /** From the beginning of the run: a thread that tells nothing any more is ended, and `ended` rejects. */
+  watchSilence(): void {
+    this.#looks = setInterval(() => {
+      for (const [shard, worker] of this.#workers.entries()) {
+        const looks = (this.#silentLooks[shard] ?? 0) + 1;
+        this.#silentLooks[shard] = looks;
+        if (looks !== SILENT_LOOKS_MAX) continue;
+        this.#silent = shard;
+        void worker.terminate();
+      }
+    }, LOOK_MS);
+  }
+
   async terminate(): Promise<void> {
+    if (this.#looks !== null) clearInterval(this.#looks);
     await Promise.all(this.#workers.map((worker) => worker.terminate()));
   }
 
@@ -48,10 +70,13 @@ export class LoadThreads {
       let done = false;
       let fault: unknown;
       worker.on('message', (message: FromLoadShard) => {
+        this.#silentLooks[shard] = 0;
         if (message.kind === 'ready' && ++this.#readyCount === this.#workers.length) this.#resolveReady();
         onMessage(message);
         if (message.kind !== 'done') return;
         done = true;
+        // It has nothing more to tell.
+        this.#silentLooks[shard] = Number.NEGATIVE_INFINITY;
         resolve();
       });
       worker.on('error', (error) => {
@@ -59,7 +84,10 @@ export class LoadThreads {
       });
       worker.once('exit', () => {
         if (done) return;
-        const sentence = `Shard ${shard} of the generator died${because(fault)}.`;
+        const sentence =
+          this.#silent === shard
+            ? `Shard ${shard} of the generator told nothing for ${(SILENT_LOOKS_MAX * LOOK_MS) / 1_000} s and was ended: its scenario computes without end.`
+            : `Shard ${shard} of the generator died${because(fault)}.`;
         reject(new LoadError('generator', sentence, { cause: fault }));
       });
     });

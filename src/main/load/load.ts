@@ -127,6 +127,7 @@ class LoadRun {
         }, BEGIN_MS + warmupMs).unref();
       }
       if (stopped) this.stop();
+      if (this.#plan.scenario !== null) this.#threads.watchSilence();
       await this.#threads.ended;
     } finally {
       await this.#threads.terminate();
