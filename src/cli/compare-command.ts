@@ -75,10 +75,24 @@ export function readResult(flag: string, file: string): LoadResult {
     throw usageError(`${flag}: ${file} cannot be read (${(error as NodeJS.ErrnoException).code ?? 'unknown reason'}).`);
   }
   const result = parseJson(text);
-  if (result?.schema !== LOAD_SCHEMA || !Array.isArray(result.perSecond) || !result.latency || !result.requests) {
+  if (!isResult(result)) {
     throw usageError(`${flag}: ${file} is no result of shardfetch load (its schema must be ${LOAD_SCHEMA}).`);
   }
   return result;
+}
+
+/** Has all that a comparison looks at. */
+function isResult(result: LoadResult | null): result is LoadResult {
+  if (result?.schema !== LOAD_SCHEMA) return false;
+  const { perSecond, latency, requests, statuses, generator, options, targets } = result;
+  const parts = [latency?.corrected?.percentilesUs, requests, statuses, generator, options];
+  return (
+    parts.every((part) => typeof part === 'object' && part !== null) &&
+    [perSecond, targets].every(
+      (list) => Array.isArray(list) && list.every((item) => typeof item === 'object' && item),
+    ) &&
+    perSecond.every(({ statuses }) => typeof statuses === 'object' && statuses !== null)
+  );
 }
 
 function parseJson(text: string): LoadResult | null {

@@ -69,12 +69,20 @@ async function runGet(urls: readonly string[], flags: GetFlags): Promise<ExitCod
   const view = openGetView(process.stderr, states, flags.quiet === true, process.env);
   const interrupt = watchInterrupts(() => {});
   const outputGone = new AbortController();
-  const onOutputError = (error: Error): void => outputGone.abort(error);
+  const onOutputError = (error: NodeJS.ErrnoException): void => {
+    if (!outputGone.signal.aborted && error.code !== 'EPIPE') {
+      process.stderr.write(`shardfetch: standard output could not be written (${error.code ?? error.message}).\n`);
+    }
+    outputGone.abort(error);
+  };
   process.stdout.on('error', onOutputError);
   const signal = AbortSignal.any([interrupt.signal, outputGone.signal]);
   const beganMs = performance.now();
   try {
-    await downloadAll(plan, flags, pool, states, signal, (state) => view.ended(state));
+    await downloadAll(plan, flags, pool, states, signal, (state) => {
+      // What has been cut off because nobody reads has nothing to tell.
+      if (!outputGone.signal.aborted) view.ended(state);
+    });
   } finally {
     view.end();
     interrupt.stop();

@@ -95,10 +95,10 @@ export function openHoldView(output: ViewOutput, quiet: boolean, env: NodeJS.Pro
   };
 }
 
-function exitCodeFor({ verdict, connections }: HoldResult): ExitCode {
+function exitCodeFor({ verdict, connections, requests }: HoldResult): ExitCode {
   if (verdict === 'interrupted') return EXIT.interrupted;
   if (verdict === 'failed') return EXIT.threshold;
-  return connections.opened === 0 ? EXIT.unanswered : EXIT.ok;
+  return connections.opened === 0 || (requests.completed === 0 && requests.failed > 0) ? EXIT.unanswered : EXIT.ok;
 }
 
 function writeJson(file: string, result: HoldResult): void {

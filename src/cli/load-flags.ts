@@ -14,7 +14,15 @@ import type { LoadOptions } from '../main/load/load-options.ts';
 import type { LoadTargetOptions } from '../main/load/targets.ts';
 import { CommandError, EXIT, usageError } from './exit-codes.ts';
 import type { ReportFlags } from './reports/report-files.ts';
-import { parseAddresses, parseCount, parseDuration, parseRate, parseStages, parseThink } from './units.ts';
+import {
+  parseAddresses,
+  parseCount,
+  parseDuration,
+  parsePositiveRate,
+  parseRate,
+  parseStages,
+  parseThink,
+} from './units.ts';
 
 /** As commander names them. */
 export interface LoadFlags extends ReportFlags {
@@ -215,6 +223,9 @@ function amountOf(flags: LoadFlags): Options {
     if (options.connections === undefined) throw usageError('--rate-per-connection needs --connections.');
     options.rate = parseRate('--rate-per-connection', ratePerConnection) * options.connections;
   }
+  if (stages !== undefined && (rate ?? ratePerConnection) !== undefined) {
+    throw usageError('--stages and a rate say the same thing; give one of them.');
+  }
   if (stages !== undefined) options.rateStages = parseStages('--stages', stages, parseRate);
   if (connectionStages !== undefined) {
     options.connectionStages = parseStages('--connection-stages', connectionStages, parseCount);
@@ -223,7 +234,7 @@ function amountOf(flags: LoadFlags): Options {
   if (threads !== undefined) options.shards = parseCount('--threads', threads);
   if (flags.warmup !== undefined) options.warmupMs = parseDuration('--warmup', flags.warmup);
   if (flags.think !== undefined) options.thinkMs = parseThink('--think', flags.think);
-  if (flags.connectRate !== undefined) options.connectRate = parseRate('--connect-rate', flags.connectRate);
+  if (flags.connectRate !== undefined) options.connectRate = parsePositiveRate('--connect-rate', flags.connectRate);
   if (flags.timeout !== undefined) options.timeoutMs = parseDuration('--timeout', flags.timeout);
   if (flags.lateQueue !== undefined) options.lateMax = parseCount('--late-queue', flags.lateQueue);
   if (!flags.keepalive) options.keepAlive = false;
@@ -261,6 +272,9 @@ function requestOf(flags: LoadFlags): Options {
   if (!flags.templates) options.templates = false;
   if (flags.data.length > 0) options.data = tablesOf(flags.data, flags.dataOrder);
   else if (flags.dataOrder !== undefined) throw usageError('--data-order needs --data.');
+  if (flags.bearer !== undefined && flags.user !== undefined)
+    throw usageError('--user and --bearer both say who asks; give one of them.');
+  if (flags.bearer?.trim() === '') throw usageError('--bearer takes a token, and this one is empty.');
   if (flags.bearer !== undefined) options.auth = { bearer: flags.bearer };
   if (flags.user !== undefined) {
     const at = flags.user.indexOf(':');

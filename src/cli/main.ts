@@ -15,6 +15,9 @@ function packageVersion(): string {
   return (JSON.parse(readFileSync(file, 'utf8')) as { version: string }).version;
 }
 
+/** Node's own exit code for a promise at the top that never settles. */
+const NEVER_SETTLED = 13;
+
 async function run(argv: readonly string[]): Promise<ExitCode> {
   let exitCode: ExitCode = EXIT.ok;
   const setExitCode = (code: ExitCode): void => {
@@ -51,4 +54,28 @@ function inherit(command: Command): Command {
     .configureOutput({ writeErr: (text) => process.stderr.write(text.replace(/^error: /, 'shardfetch: ')) });
 }
 
-process.exitCode = await run(process.argv);
+/**
+ * Standard output that cannot be written to. A reader that has seen enough (`| head`) is no failure; a full disk is one. A command with
+ * a handler of its own says itself what that means.
+ */
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  if (error.code === 'EPIPE' || process.stdout.listenerCount('error') > 1) return;
+  process.stderr.write(`shardfetch: standard output could not be written (${error.code ?? error.message}).\n`);
+  process.exitCode = EXIT.report;
+});
+// There is nowhere left to say that nothing can be said.
+process.stderr.on('error', () => {});
+
+let isSettled = false;
+/** Node ends a program that has nothing left to wait for, here one whose scenario or `setup()` waits for what will never come. */
+process.once('exit', (code) => {
+  if (isSettled || (code !== EXIT.ok && code !== NEVER_SETTLED)) return;
+  process.stderr.write(
+    'shardfetch: It waits for something that will never come: a promise of the scenario or its setup().\n',
+  );
+  process.exitCode = EXIT.arguments;
+});
+
+const exitCode = await run(process.argv);
+isSettled = true;
+process.exitCode = process.exitCode || exitCode;

@@ -1,7 +1,7 @@
 /** What a summary says of a scenario: how often it was run, what failed in it, what was not as expected. */
 
 import type { LoadResult } from '../main/load/index.ts';
-import { countText, percentText, table, timeText } from './text.ts';
+import { countText, percentText, plainText, table, timeText } from './text.ts';
 
 /** Empty where there was no scenario. */
 export function scenarioLines({ iterations, checks }: LoadResult): string[] {
@@ -17,10 +17,10 @@ export function scenarioLines({ iterations, checks }: LoadResult): string[] {
   }
   const lines = ['', `  ${'Iterations'.padEnd(12)} ${parts.join('   ')}`];
   for (const [message, count] of Object.entries(errors))
-    lines.push(`  ${'Threw'.padEnd(12)} ${countText(count)} ${message}`);
+    lines.push(`  ${'Threw'.padEnd(12)} ${countText(count)} ${plainText(message)}`);
   if (checks.length === 0) return lines;
   const rows = checks.map((check) => [
-    check.name,
+    plainText(check.name),
     countText(check.passed),
     countText(check.failed),
     percentText(check.passed / (check.passed + check.failed)),

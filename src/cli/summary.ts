@@ -9,7 +9,7 @@ import {
 } from '../main/load/index.ts';
 import { bucketsOf } from './reports/buckets.ts';
 import { scenarioLines } from './scenario-summary.ts';
-import { borderText, bytesText, countText, percentText, table, timeText } from './text.ts';
+import { borderText, bytesText, countText, percentText, plainText, table, timeText } from './text.ts';
 
 const MS_PER_SECOND = 1_000;
 const SHOWN_PERCENTILES = ['50', '90', '99', '99.9'] as const;
@@ -40,13 +40,14 @@ export function summaryOf(result: LoadResult, all = false): string {
 }
 
 /** The run in one sentence: how it ended, and the figures that matter most. */
-export function verdictOf({ verdict, requests, rate, latency, statuses, thresholds, durationMs }: LoadResult): string {
+export function verdictOf(result: LoadResult): string {
+  const { verdict, requests, rate, latency, statuses, thresholds, durationMs, iterations } = result;
   const { completed, failed, started } = requests;
   const crossed = thresholds.filter((threshold) => threshold.crossed).map(({ text }) => text);
   const p99 = completed === 0 ? '' : `, p99 ${timeText(latency.corrected.percentilesUs['99'] as number)}`;
   const bad = Object.entries(statuses).reduce((sum, [status, count]) => sum + (Number(status) >= 400 ? count : 0), 0);
   const refused = bad > 0 ? `, ${countText(bad)} answered with 400 or above` : '';
-  const figures = `${countText(rate)} requests/s${p99}, ${countText(failed)} failed${refused}`;
+  const figures = `${countText(rate)} requests/s${p99}, ${countText(failed)} failed${refused}${iterationsText(iterations)}`;
   const nothing = completed === 0 && started > 0;
   switch (verdict) {
     case 'interrupted':
@@ -55,9 +56,22 @@ export function verdictOf({ verdict, requests, rate, latency, statuses, threshol
       return `FAILED: ${crossed.join(', ')}. ${nothing ? 'Not one request was answered' : figures}.`;
     case 'passed':
       if (nothing) return `FAILED: not one of ${countText(started)} requests was answered.`;
+      if (isUnanswered(result)) {
+        return `FAILED: no request was sent, and all ${countText(iterations?.failed ?? 0)} iterations failed.`;
+      }
       return `${thresholds.length > 0 ? 'Passed' : 'Done'}: ${figures}.`;
   }
   return verdict satisfies never;
+}
+
+/** Not one answer, though there was something to do. */
+export function isUnanswered({ requests, iterations }: LoadResult): boolean {
+  if (requests.completed > 0) return false;
+  return requests.started > 0 || (iterations !== null && iterations.failed > 0 && iterations.completed === 0);
+}
+
+function iterationsText(iterations: LoadResult['iterations']): string {
+  return iterations === null || iterations.failed === 0 ? '' : `, ${countText(iterations.failed)} iterations failed`;
 }
 
 /** What was under load, in a few words. */
@@ -176,7 +190,9 @@ function detailLines(result: LoadResult): string[] {
   ];
   const lines = rows.map(([name = '', text = '']) => `  ${name.padEnd(12)} ${text}`);
   for (const [code, count] of Object.entries(errors)) {
-    lines.push(`  ${'Failed'.padEnd(12)} ${countText(count)} ${code}: ${errorExamples[code] ?? ''}`.trimEnd());
+    lines.push(
+      `  ${'Failed'.padEnd(12)} ${countText(count)} ${code}: ${plainText(errorExamples[code] ?? '')}`.trimEnd(),
+    );
   }
   if (perTag.length > 1) {
     lines.push('');
@@ -184,7 +200,7 @@ function detailLines(result: LoadResult): string[] {
       table([
         ['By tag', 'completed', 'failed', 'p50', 'p99'],
         ...perTag.map(({ tag, completed, failed, latency }) => [
-          tag,
+          plainText(tag),
           countText(completed),
           countText(failed),
           timeText(latency.percentilesUs['50'] as number),

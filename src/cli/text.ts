@@ -33,6 +33,16 @@ export function percentText(share: number): string {
   return `${percent !== 0 && percent < 10 ? threeDigits(percent) : Math.round(percent)} %`;
 }
 
+const ESCAPES = /[\p{Cc}\u200e\u200f\u2028-\u202e\u2066-\u2069]/gu;
+
+/** What a server or a scenario said, for a terminal: a control character is told, and does nothing. */
+export function plainText(text: string): string {
+  return text.replace(ESCAPES, (character) => {
+    const code = character.charCodeAt(0);
+    return code < 0x100 ? `\\x${code.toString(16).padStart(2, '0')}` : `\\u${code.toString(16)}`;
+  });
+}
+
 /** Columns as wide as their widest cell; all but the first are flush right. */
 export function table(rows: readonly (readonly string[])[], indent = '  '): string {
   const widths: number[] = [];

@@ -42,6 +42,13 @@ export function parseRate(flag: string, text: string): number {
   return (Number(number) * (COUNT_BY_UNIT[unit.toLowerCase()] as number)) / seconds;
 }
 
+/** The same where 0 would mean that nothing ever happens. */
+export function parsePositiveRate(flag: string, text: string): number {
+  const rate = parseRate(flag, text);
+  if (rate > 0) return rate;
+  throw usageError(`${flag} must be above 0; leave it out for no such limit.`);
+}
+
 /** `10s:100,30s:5k`: time and the value at its end. */
 export function parseStages(flag: string, text: string, value: (flag: string, text: string) => number) {
   return text.split(',').map((stage) => {

@@ -69,6 +69,7 @@ export function writeReports(flags: ReportFlags, result: LoadResult, command: st
 /** Throws CommandError. */
 export function checkWritable(flag: string, file: string): void {
   if (file === STANDARD_OUTPUT) return;
+  if (file === '') throw usageError(`${flag} takes the name of a file, or - for standard output.`);
   try {
     const exists = existsSync(file);
     if (exists && statSync(file).isDirectory()) throw Object.assign(new Error(), { code: 'EISDIR' });
