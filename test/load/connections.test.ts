@@ -35,4 +35,10 @@ describe.concurrent('connections of a run', () => {
     expect(closed.connections.peak).toBeGreaterThanOrEqual(1);
     expect(closed.connections.peak).toBeLessThanOrEqual(5);
   });
+
+  test('where nothing was answered nobody says how long requests waited', async () => {
+    const { url } = await startServer(() => {});
+    const { notes } = await load({ url, rate: 50, connections: 2, durationMs: 600, timeoutMs: 200, shards: 1 });
+    expect(notes.join()).toContain('waited for one of the 2 connections or were never started');
+  });
 });

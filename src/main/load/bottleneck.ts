@@ -61,8 +61,10 @@ export function noteConnections(
 ): string[] {
   const late = lateShareOf(requests);
   if (late <= SHARE_MAX || peak < connectionsMax) return [];
-  const waitedMs = Math.round((queue.percentilesUs['99'] as number) / US_PER_MS);
+  // Only what was answered has told how long it waited.
+  const waited =
+    queue.count === 0 ? '' : ` (99th percentile: ${Math.round((queue.percentilesUs['99'] as number) / US_PER_MS)} ms)`;
   return [
-    `${Math.round(late * PERCENT)} % of the requests waited for one of the ${connectionsMax} connections (99th percentile: ${waitedMs} ms) or were never started: the server did not keep up, or more connections (-c) are needed.`,
+    `${Math.round(late * PERCENT)} % of the requests waited for one of the ${connectionsMax} connections${waited} or were never started: the server did not keep up, or more connections (-c) are needed.`,
   ];
 }
