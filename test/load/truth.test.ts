@@ -75,24 +75,31 @@ const STALL_FROM_MS = 500;
 const STALL_MS = 2_000;
 const STALL_RUN_MS = 4_000;
 
-/** Answers at once, but for one stall. */
-function stalling(): Script {
+/** Answers at once, but for one stall. Notes when it answered each, in microseconds since the first came. */
+function stalling(answeredUs: number[] = []): Script {
   let beganMs = 0;
-  return (_request, response) => {
+  return (_request, response, number) => {
     beganMs ||= performance.now();
     const sinceMs = performance.now() - beganMs;
     const left = sinceMs >= STALL_FROM_MS ? STALL_FROM_MS + STALL_MS - sinceMs : 0;
-    if (left > 0) setTimeout(() => response.end('late'), left);
-    else response.end('at once');
+    const end = (): void => {
+      answeredUs[number] = (performance.now() - beganMs) * US_PER_MS;
+      response.end(left > 0 ? 'late' : 'at once');
+    };
+    if (left > 0) setTimeout(end, left);
+    else end();
   };
 }
 
 test.concurrent('a stall of 2 s: seen in corrected latency, hardly in raw', async () => {
-  const server = await startServer(stalling());
+  const answeredUs: number[] = [];
+  const server = await startServer(stalling(answeredUs));
   const result = await measure({ url: server.url, rate: 200, connections: 20, durationMs: STALL_RUN_MS });
   expect(result.requests.completed).toBe(800);
-  // Half of the requests were due in the stall, evenly, and waited for its end; 20 of 800 were under way.
-  checkWithin(result, (percentile) => (percentile / 100 - 0.5) * STALL_RUN_MS * US_PER_MS, [75, 90, 95, 99]);
+  // Half of the requests were due in the stall, evenly, and waited for its end and for those before them; 20 of 800 were under way.
+  const truthUs = answeredUs.map((atUs, number) => atUs - (number * 1_000 * US_PER_MS) / 200);
+  expect(percentileOf(truthUs, 75)).toBeGreaterThan(900_000);
+  checkWithin(result, (percentile) => percentileOf(truthUs, percentile), [75, 90, 95, 99]);
   expect(result.latency.raw.percentilesUs['90']).toBeLessThan(200_000 + WAITS * result.heldUpUs);
   expect(result.requests.lateStarts).toBeGreaterThan(300);
   expect(result.notes.join()).toContain('waited for one of the 20 connections');
