@@ -6,6 +6,7 @@ import { Pool, type PoolOptions, type TransferError } from 'shardfetch';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { serve } from '../contract/rig.ts';
 import { httpProxy } from '../proxy/proxies.ts';
+import { eventually } from '../wire/checks.ts';
 
 setFlagsFromString('--expose-gc');
 const collectGarbage = runInNewContext('gc') as () => void;
@@ -123,6 +124,8 @@ describe('of requests', () => {
     expect(timedOut).toMatchObject({ code: 'CONNECT_TIMEOUT' });
     const signal = AbortSignal.timeout(50);
     await expect(pool.fetch(server.url, { signal })).rejects.toMatchObject({ name: 'TimeoutError' });
+    // The abort and the question go by different ports.
+    await eventually(async () => (await pool.stats()).shards[0]?.connections === 0, 'the shard has let go of it');
     expect((await pool.stats()).shards[0]).toMatchObject({ running: 0, connections: 0 });
   });
 

@@ -194,7 +194,8 @@ describe.concurrent('what is sent', () => {
     checkSums(result);
     expect(result.requests.completed).toBe(20);
     expect(result.latency.phases.tls).toMatchObject({ count: 2 });
-    expect(result.latency.phases.tls.minUs).toBeGreaterThan(0);
+    // Of the two: a handshake that ends in the turn in which it began took no time that a clock read once a turn can see.
+    expect(result.latency.phases.tls.maxUs).toBeGreaterThan(0);
     const insecure = await load({ url, tls: { rejectUnauthorized: false }, requests: 2, connections: 1 });
     expect(insecure.requests.completed).toBe(2);
     await expect(load({ url, requests: 2 })).rejects.toMatchObject({ name: 'LoadError', kind: 'target' });
