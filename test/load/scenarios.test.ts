@@ -310,6 +310,16 @@ describe.concurrent('how it runs', () => {
     expect(slow.iterations?.completed).toBeLessThan(60);
   });
 
+  test('the warm-up ends in the middle of a long turn: what begins after it belongs to the run, from its start to its end', async () => {
+    const server = await startServer(answerAtOnce);
+    const spin = 'for (const began = performance.now(); performance.now() - began < 20; );';
+    const scenario = scenarioOf(`${spin} await http.get('/'); ${spin} await http.get('/');`);
+    const result = await load({ url: server.url, scenario, connections: 3, durationMs: 300, warmupMs: 200, shards: 1 });
+    checkSums(result);
+    checkIterations(result);
+    expect(result.requests.completed).toBeGreaterThan(2);
+  });
+
   test('an iteration that never ends is unfinished, and keeps nobody waiting', async () => {
     const server = await startServer(answerAtOnce);
     const scenario = scenarioOf(`await http.get('/'); await new Promise(() => {});`);

@@ -15,28 +15,19 @@
  */
 
 import { type FromLoadShard, tagsOf } from '../../protocol/load/messages.ts';
-import { type LoadPlan, profileEndMs, shareOf } from '../../protocol/load/plan.ts';
+import { type LoadPlan, shareOf } from '../../protocol/load/plan.ts';
 import { ArrivalSchedule, isConstant, valueAt } from '../../protocol/load/profile.ts';
-import { Alarm } from '../io/alarm.ts';
 import type { Driver } from '../multi/driver.ts';
 import { EpollDriver } from '../multi/epoll-driver.ts';
 import { Multi } from '../multi/multi.ts';
 import { TimerNode, TimerQueue } from '../multi/timer-queue.ts';
 import { Transfer } from '../multi/transfer.ts';
 import { ConnectionPacer } from './connection-pacer.ts';
-import { Health } from './health.ts';
 import { LateQueue } from './late-queue.ts';
-import { Recorder } from './recorder.ts';
+import { type Recorded, Recorder } from './recorder.ts';
 import type { RequestSource } from './request-source.ts';
+import { ALARM_GAP_MS, CONNECT_RETRY_MS, LOOK_MS, NEVER, type RunWork, ShardRun } from './shard-run.ts';
 
-const MS_PER_SECOND = 1_000;
-const NEVER = Number.POSITIVE_INFINITY;
-/** Arrivals closer together than this are started together: waking up for each would cost more than the request. */
-const ALARM_GAP_MS = 0.1;
-/** How often a changing number of connections, and who is connected by now, is looked at. */
-const LOOK_MS = 2;
-/** After a connection could not be made its slot waits this long: ten thousand slots must not hammer a server that is down. */
-const CONNECT_RETRY_MS = 100;
 /** A request may take this much longer than the plan's timeout, as a share of it, and within these bounds, in milliseconds. */
 const SWEEP_SHARE = 1 / 20;
 const SWEEP_MS_MIN = 5;
@@ -44,18 +35,14 @@ const SWEEP_MS_MAX = 100;
 /** Idle connections are the plan's to keep, not the clock's to close. */
 const IDLE_MS = 2 ** 40;
 
-type Phase = 'warm-up' | 'measuring' | 'draining' | 'over';
-
-export class LoadGenerator {
+export class LoadGenerator implements RunWork {
   readonly #plan: LoadPlan;
   readonly #shard: number;
-  readonly #tell: (message: FromLoadShard) => void;
   readonly #source: RequestSource;
   readonly #multi: Multi;
   readonly #driver: Driver;
-  readonly #alarm: Alarm;
+  readonly #run: ShardRun;
   readonly #recorder: Recorder;
-  readonly #health = new Health();
   readonly #pacer: ConnectionPacer;
   readonly #arrivals: ArrivalSchedule | null;
   readonly #late: LateQueue;
@@ -88,32 +75,17 @@ export class LoadGenerator {
   readonly #thinking = new TimerQueue();
   #inFlight = 0;
 
-  #phase: Phase = 'warm-up';
-  /** All of these on the multi's clock. */
-  #startMs = NEVER;
-  #measureMs = NEVER;
-  #endMs = NEVER;
-  #drainFromMs = NEVER;
-  #cutMs = NEVER;
-  #lastCutMs = 0;
-  /** What was due before this counts for nothing. */
-  #countFromMs = 0;
   /** Requests that may still be started; Infinity: the profile alone ends the run. */
   #left = NEVER;
-  #alarmMs = NEVER;
   /** Something falls due that the alarm was not set for yet. */
   #changed = false;
   #sweep: NodeJS.Timeout | null = null;
-  #stopped = false;
-  /** Of the multi's stats at the last cut. */
-  #before = { opened: 0, reused: 0, bytesIn: 0, bytesOut: 0 };
 
   constructor(plan: LoadPlan, shard: number, source: RequestSource, tell: (message: FromLoadShard) => void) {
     const slots = shareOf(plan.connectionsMax, shard, plan.shards);
     const isOpen = plan.model === 'open';
     this.#plan = plan;
     this.#shard = shard;
-    this.#tell = tell;
     this.#source = source;
     this.#multi = new Multi({
       maxConnects: slots,
@@ -127,7 +99,7 @@ export class LoadGenerator {
     if (plan.thinkMs[1] > 0) this.#multi.cache.takes = 'oldest';
     this.#driver = new EpollDriver(this.#multi);
     this.#driver.onTurn = () => this.#endTurn();
-    this.#alarm = new Alarm(() => this.#onAlarm());
+    this.#run = new ShardRun(plan, shard, this.#multi, this.#driver, this, tell);
     this.#follows = plan.redirectsMax > 0;
     this.#constant = isConstant(plan.profile);
     this.#localCount = Math.max(1, plan.localAddresses.length);
@@ -158,104 +130,72 @@ export class LoadGenerator {
 
   /** `startMs`: on CLOCK_MONOTONIC, the same for all shards; not long ago, or soon. */
   begin(startMs: number): void {
-    // It was stopped before.
-    if (this.#phase === 'over') return;
-    const { warmupMs, profile, timeoutMs } = this.#plan;
-    this.#startMs = startMs;
-    this.#measureMs = startMs + warmupMs;
-    this.#endMs = startMs + profileEndMs(profile);
-    this.#lastCutMs = startMs;
-    // Whole seconds count from the end of the warm-up, on both sides of it.
-    const wholeSeconds = Math.max(0, Math.ceil(warmupMs / MS_PER_SECOND) - 1);
-    this.#cutMs = this.#measureMs - wholeSeconds * MS_PER_SECOND;
-    this.#driver.run();
+    const { timeoutMs } = this.#plan;
     const sweepMs = Math.min(Math.max(timeoutMs * SWEEP_SHARE, SWEEP_MS_MIN), SWEEP_MS_MAX);
-    if (timeoutMs > 0) this.#sweep = setInterval(() => this.#sweepSlots(), sweepMs);
-    this.#advance(this.#multi.io.now());
+    if (timeoutMs > 0 && this.#run.phase !== 'over') this.#sweep = setInterval(() => this.#sweepSlots(), sweepMs);
+    this.#run.begin(startMs);
   }
 
   /** Cuts the run short: what is under way is given up. */
   stop(): void {
-    if (this.#phase === 'over') return;
-    const now = this.#multi.io.now();
-    this.#stopped = true;
-    if (this.#phase !== 'draining') this.#drainFromMs = now;
-    this.#finish(now);
+    this.#run.stop();
   }
 
   // ── Time ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-  #onAlarm(): void {
-    this.#alarmMs = NEVER;
-    this.#advance(this.#multi.io.now());
-  }
-
   #endTurn(): void {
     const multi = this.#multi;
     for (let transfer = multi.nextDone(); transfer !== null; transfer = multi.nextDone()) this.#failed(transfer);
-    this.#health.turn(this.#driver.elapsedMs);
-    if (multi.now >= this.#alarmMs || this.#mustLook) this.#advance(multi.io.now());
+    const run = this.#run;
+    run.health.turn(this.#driver.elapsedMs);
+    if (multi.now >= run.alarmMs || this.#mustLook) run.advance(multi.io.now());
   }
 
   /** Whether something may be due that the alarm was not set for. In closed loop, once all connections are open, that is never so. */
   get #mustLook(): boolean {
-    if (this.#phase === 'draining' || this.#left === 0) return true;
+    if (this.#run.phase === 'draining' || this.#left === 0) return true;
     return this.#changed || this.#pacer.connecting.length > 0;
   }
 
-  /** Does all that is due. */
-  #advance(now: number): void {
-    if (this.#phase === 'over' || now < this.#startMs) {
-      if (this.#phase !== 'over') this.#wakeAt(this.#startMs);
-      return;
-    }
-    // The end of the run is a cut of its own.
-    if (now >= this.#cutMs && (this.#cutMs < this.#endMs || this.#phase === 'draining')) this.#cut(now);
-    if (this.#phase === 'draining') {
-      this.#advanceDraining(now);
-      return;
-    }
-    if (now >= this.#endMs) {
-      // Whatever was due by then is late, but part of the run.
-      if (this.#arrivals !== null) this.#advanceOpen(this.#endMs, now, this.#arrivals);
-      this.#drain(this.#endMs);
-      this.#advance(now);
-      return;
-    }
+  advance(now: number): void {
     if (this.#arrivals === null) this.#advanceClosed(now);
     else this.#advanceOpen(now, now, this.#arrivals);
-    if (this.#left === 0 && this.#inFlight === 0) this.#finishByRequests(now);
-    else this.#arm(now);
+  }
+
+  advanceLast(untilMs: number, now: number): void {
+    if (this.#arrivals !== null) this.#advanceOpen(untilMs, now, this.#arrivals);
+  }
+
+  get isDone(): boolean {
+    return this.#left === 0 && this.#inFlight === 0;
   }
 
   /** Starts what is due until then. */
   #advanceOpen(untilMs: number, now: number, arrivals: ArrivalSchedule): void {
-    const elapsedMs = untilMs - this.#startMs;
-    while (arrivals.nextMs <= elapsedMs) this.#arrive(this.#startMs + arrivals.take(), now);
+    const { startMs } = this.#run;
+    while (arrivals.nextMs <= untilMs - startMs) this.#arrive(startMs + arrivals.take(), now);
   }
 
-  /**
-   * What was due in the run and waits for a connection still gets one: to leave it out would leave out the worst. Not for longer than a
-   * request may take.
-   */
-  #advanceDraining(now: number): void {
-    const untilMs = this.#drainFromMs + this.#plan.timeoutMs;
-    if (now >= untilMs) this.#giveUpLate();
-    if (this.#inFlight === 0 && this.#late.length === 0) this.#finish(now);
-    else this.#wakeAt(now < untilMs ? Math.min(this.#cutMs, untilMs) : this.#cutMs);
+  drain(): void {
+    this.#pacer.clear();
+  }
+
+  isDrained(isLate: boolean): boolean {
+    if (isLate) this.#giveUpLate();
+    return this.#inFlight === 0 && this.#late.length === 0;
   }
 
   #giveUpLate(): void {
     // A run by requests has started all that it was asked for.
     for (; this.#late.length > 0; ) {
-      if (this.#late.shift() >= this.#countFromMs && this.#left > 0) this.#recorder.notStarted++;
+      if (this.#late.shift() >= this.#run.countFromMs && this.#left > 0) this.#recorder.notStarted++;
     }
   }
 
   #advanceClosed(now: number): void {
     if (!this.#constant || this.#wanted === 0) {
       const { profile, shards } = this.#plan;
-      const total = Math.round(valueAt(profile, now - this.#startMs));
+      const total = Math.round(valueAt(profile, now - this.#run.startMs));
       this.#want(Math.min(shareOf(total, this.#shard, shards), this.#transfers.length));
     }
     for (let node = this.#thinking.takeDue(now); node !== null; node = this.#thinking.takeDue(now)) {
@@ -265,26 +205,14 @@ export class LoadGenerator {
     this.#letConnect(now);
   }
 
-  /** Sets the alarm to what comes next. */
-  #arm(now: number): void {
+  nextMs(now: number): number {
     this.#changed = false;
-    let next = Math.min(this.#cutMs, this.#endMs);
     const arrivals = this.#arrivals;
-    if (arrivals !== null) {
-      if (arrivals.nextMs !== NEVER)
-        next = Math.min(next, Math.max(this.#startMs + arrivals.nextMs, now + ALARM_GAP_MS));
-    } else {
-      next = Math.min(next, this.#thinking.nearest);
-      if (!this.#constant) next = Math.min(next, now + LOOK_MS);
-      if (this.#pacer.isWaiting) next = Math.min(next, Math.max(this.#pacer.nextMs, now + LOOK_MS));
-    }
-    this.#wakeAt(next);
-  }
-
-  #wakeAt(ms: number): void {
-    if (ms === this.#alarmMs) return;
-    this.#alarmMs = ms;
-    this.#alarm.set(ms);
+    if (arrivals !== null) return Math.max(this.#run.startMs + arrivals.nextMs, now + ALARM_GAP_MS);
+    let next = this.#thinking.nearest;
+    if (!this.#constant) next = Math.min(next, now + LOOK_MS);
+    if (this.#pacer.isWaiting) next = Math.min(next, Math.max(this.#pacer.nextMs, now + LOOK_MS));
+    return next;
   }
 
   // ── Closed loop ──────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -336,7 +264,7 @@ export class LoadGenerator {
 
   /** Its answer has come, or never will: its next request. `fresh`: that must open a connection. */
   #next(slot: number, now: number, fresh: boolean, waitMs: number): void {
-    if (this.#phase === 'draining' || this.#phase === 'over') return;
+    if (this.#run.phase === 'draining' || this.#run.phase === 'over') return;
     if (slot >= this.#wanted) {
       this.#rest(slot);
       return;
@@ -377,12 +305,12 @@ export class LoadGenerator {
   #arrive(dueMs: number, now: number): void {
     if (this.#left === 0) return;
     if (this.#freeCount > 0) this.#start(this.#free[--this.#freeCount] as number, dueMs, now);
-    else if (!this.#late.push(dueMs) && dueMs >= this.#countFromMs) this.#recorder.notStarted++;
+    else if (!this.#late.push(dueMs) && dueMs >= this.#run.countFromMs) this.#recorder.notStarted++;
   }
 
   /** A slot is free: who has waited longest gets it. */
   #release(slot: number, now: number): void {
-    const waits = this.#late.length > 0 && this.#left > 0 && this.#phase !== 'over';
+    const waits = this.#late.length > 0 && this.#left > 0 && this.#run.phase !== 'over';
     if (waits) this.#start(slot, this.#late.shift(), now);
     else this.#free[this.#freeCount++] = slot;
   }
@@ -394,9 +322,10 @@ export class LoadGenerator {
     const transfer = this.#transfers[slot] as Transfer;
     this.#tags[slot] = this.#source.prepare(transfer, slot);
     this.#due[slot] = dueMs;
-    if (dueMs >= this.#countFromMs) {
+    this.#run.cutAt(now);
+    if (dueMs >= this.#run.countFromMs) {
       this.#recorder.start(now - dueMs);
-      if (this.#phase !== 'warm-up') this.#left--;
+      if (this.#run.phase !== 'warm-up') this.#left--;
     }
     this.#inFlight++;
     this.#multi.add(transfer);
@@ -406,12 +335,12 @@ export class LoadGenerator {
     const slot = transfer.id;
     const dueMs = this.#due[slot] as number;
     const { kept } = transfer;
-    if (dueMs >= this.#countFromMs) {
+    if (dueMs >= this.#run.countFromMs) {
       this.#recorder.completed(transfer, dueMs, this.#tags[slot] as number, slot % this.#localCount);
     }
     this.#multi.remove(transfer);
     const { now } = this.#multi;
-    if (this.#follows && this.#phase !== 'over' && this.#source.follow?.(transfer, slot)) {
+    if (this.#follows && this.#run.phase !== 'over' && this.#source.follow?.(transfer, slot)) {
       this.#follow(transfer, now);
       return;
     }
@@ -435,9 +364,10 @@ export class LoadGenerator {
   #follow(transfer: Transfer, now: number): void {
     const slot = transfer.id;
     if (!transfer.reused) this.#pacer.settled(slot);
-    if ((this.#due[slot] as number) >= this.#countFromMs) this.#recorder.redirected++;
+    if ((this.#due[slot] as number) >= this.#run.countFromMs) this.#recorder.redirected++;
     this.#due[slot] = now;
-    if (now >= this.#countFromMs) this.#recorder.start(0);
+    this.#run.cutAt(now);
+    if (now >= this.#run.countFromMs) this.#recorder.start(0);
     this.#multi.add(transfer);
   }
 
@@ -452,7 +382,7 @@ export class LoadGenerator {
   #end(transfer: Transfer, code: string, message: string): void {
     const slot = transfer.id;
     const dueMs = this.#due[slot] as number;
-    if (dueMs >= this.#countFromMs) {
+    if (dueMs >= this.#run.countFromMs) {
       this.#recorder.failed(transfer, code, message, this.#tags[slot] as number, slot % this.#localCount);
     }
     this.#inFlight--;
@@ -474,84 +404,22 @@ export class LoadGenerator {
       if (connecting) this.#end(transfer, 'CONNECT_TIMEOUT', `No connection to ${text} within ${timeoutMs} ms.`);
       else this.#end(transfer, 'TOTAL_TIMEOUT', `No whole answer from ${text} within ${timeoutMs} ms.`);
     }
-    this.#advance(this.#multi.io.now());
+    this.#run.advance(this.#multi.io.now());
   }
 
-  // ── Phases ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+  // ── The run ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-  /** A second is over, or the warm-up is: what was counted is told. */
-  #cut(now: number): void {
-    if (this.#phase === 'warm-up' && now >= this.#measureMs) {
-      if (this.#measureMs > this.#startMs) this.#tellInterval(this.#measureMs);
-      this.#phase = 'measuring';
-      this.#countFromMs = this.#measureMs;
-      this.#lastCutMs = this.#measureMs;
-      this.#health.restart();
-    } else this.#tellInterval(now);
-    const seconds = Math.floor((now - this.#measureMs) / MS_PER_SECOND) + 1;
-    this.#cutMs = this.#measureMs + seconds * MS_PER_SECOND;
+  take(): Recorded {
+    return this.#recorder.take();
   }
 
-  #tellInterval(untilMs: number, last = false): void {
-    const stats = this.#multi.stats();
-    const { opened, reused, bytesIn, bytesOut } = this.#before;
-    this.#before = stats;
-    this.#tell({
-      kind: 'interval',
-      shard: this.#shard,
-      second: Math.floor((this.#lastCutMs - this.#measureMs) / MS_PER_SECOND),
-      phase: this.#phase === 'over' ? 'draining' : this.#phase,
-      last,
-      lengthMs: Math.round(untilMs - this.#lastCutMs),
-      ...this.#recorder.take(),
-      bytesReceived: stats.bytesIn - bytesIn,
-      bytesSent: stats.bytesOut - bytesOut,
-      opened: stats.opened - opened,
-      reused: stats.reused - reused,
-      connections: stats.connections,
-      peak: this.#multi.cache.openPeak,
-    });
-    this.#multi.cache.openPeak = 0;
-    this.#lastCutMs = untilMs;
-  }
-
-  /** Nothing falls due any more; what is under way may still be answered. */
-  #drain(sinceMs: number): void {
-    this.#tellInterval(sinceMs, true);
-    this.#phase = 'draining';
-    this.#drainFromMs = sinceMs;
-    this.#cutMs = sinceMs + MS_PER_SECOND;
-    this.#pacer.clear();
-  }
-
-  /** All requests that were asked for have ended: the run ends with the last answer. */
-  #finishByRequests(now: number): void {
-    this.#drain(now);
-    this.#finish(now);
-  }
-
-  #finish(now: number): void {
-    const unfinished = this.#transfers.filter((transfer) => transfer.multi !== null).length;
-    const measured = this.#countFromMs === this.#measureMs;
+  giveUp(): { unfinished: number } {
     this.#giveUpLate();
-    this.#tellInterval(now, true);
-    this.#phase = 'over';
-    this.#tell({
-      kind: 'done',
-      shard: this.#shard,
-      measuredMs: measured ? Math.max(0, this.#drainFromMs - this.#measureMs) : 0,
-      drainMs: Math.max(0, now - this.#drainFromMs),
-      unfinished: this.#stopped && measured ? unfinished : 0,
-      health: this.#health.report(),
-    });
     if (this.#sweep !== null) clearInterval(this.#sweep);
-    this.#health.stop();
-    this.#alarm.close();
-    // It may be in the middle of a turn.
-    setImmediate(() => {
-      this.#multi.close();
-      this.#driver.stop();
-      this.#source.close?.();
-    });
+    return { unfinished: this.#inFlight };
+  }
+
+  close(): void {
+    this.#source.close?.();
   }
 }
