@@ -95,10 +95,10 @@ export function openHoldView(output: ViewOutput, quiet: boolean, env: NodeJS.Pro
   };
 }
 
-function exitCodeFor({ verdict, connections, requests }: HoldResult): ExitCode {
+function exitCodeFor({ verdict, thresholds }: HoldResult): ExitCode {
   if (verdict === 'interrupted') return EXIT.interrupted;
-  if (verdict === 'failed') return EXIT.threshold;
-  return connections.opened === 0 || (requests.completed === 0 && requests.failed > 0) ? EXIT.unanswered : EXIT.ok;
+  if (verdict === 'passed') return EXIT.ok;
+  return thresholds.some(({ crossed }) => crossed) ? EXIT.threshold : EXIT.unanswered;
 }
 
 function writeJson(file: string, result: HoldResult): void {

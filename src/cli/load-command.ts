@@ -11,7 +11,7 @@ import { openView } from './live-view.ts';
 import { addLoadFlags, type LoadFlags, loadOptionsOf } from './load-flags.ts';
 import { commandText, withoutCredentials } from './reports/command-text.ts';
 import { checkReportFiles, type ReportFlags, writeReports } from './reports/report-files.ts';
-import { isUnanswered, summaryOf } from './summary.ts';
+import { summaryOf } from './summary.ts';
 
 const EXAMPLES = `
 Closed loop, which is the default: each connection sends its next request when it has its answer. It finds out how much a server can
@@ -106,6 +106,6 @@ function prepareComparison({ compare, failIfWorse }: LoadFlags) {
 function exitCodeFor(result: LoadResult): ExitCode {
   const { verdict } = result;
   if (verdict === 'interrupted') return EXIT.interrupted;
-  if (verdict === 'failed') return EXIT.threshold;
-  return isUnanswered(result) ? EXIT.unanswered : EXIT.ok;
+  if (verdict === 'passed') return EXIT.ok;
+  return result.thresholds.some(({ crossed }) => crossed) ? EXIT.threshold : EXIT.unanswered;
 }

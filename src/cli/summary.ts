@@ -53,21 +53,16 @@ export function verdictOf(result: LoadResult): string {
     case 'interrupted':
       return `Ended early by a signal, after ${(durationMs / MS_PER_SECOND).toFixed(1)} s: ${figures}${crossed.length > 0 ? `; crossed: ${crossed.join(', ')}` : ''}.`;
     case 'failed':
-      return `FAILED: ${crossed.join(', ')}. ${nothing ? 'Not one request was answered' : figures}.`;
-    case 'passed':
-      if (nothing) return `FAILED: not one of ${countText(started)} requests was answered.`;
-      if (isUnanswered(result)) {
-        return `FAILED: no request was sent, and all ${countText(iterations?.failed ?? 0)} iterations failed.`;
+      if (crossed.length > 0) {
+        return `FAILED: ${crossed.join(', ')}. ${nothing ? 'Not one request was answered' : figures}.`;
       }
+      return nothing
+        ? `FAILED: not one of ${countText(started)} requests was answered.`
+        : `FAILED: no request was sent, and all ${countText(iterations?.failed ?? 0)} iterations failed.`;
+    case 'passed':
       return `${thresholds.length > 0 ? 'Passed' : 'Done'}: ${figures}.`;
   }
   return verdict satisfies never;
-}
-
-/** Not one answer, though there was something to do. */
-export function isUnanswered({ requests, iterations }: LoadResult): boolean {
-  if (requests.completed > 0) return false;
-  return requests.started > 0 || (iterations !== null && iterations.failed > 0 && iterations.completed === 0);
 }
 
 function iterationsText(iterations: LoadResult['iterations']): string {

@@ -164,7 +164,8 @@ class Download {
   }
 
   async release(): Promise<void> {
-    // Nothing came: nothing is left.
+    // Nothing came: nothing is left. Whoever waits hears of what went wrong before: that a file could not be closed or removed as well
+    // would only hide it.
     if (this.#file?.size === 0 && this.#state.phase === 'failed') await this.#file.discard().catch(() => {});
     await this.#file?.close().catch(() => {});
     if (this.#claim !== null && this.#state.phase === 'failed') this.#options.claimed.delete(this.#claim);

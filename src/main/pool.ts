@@ -319,7 +319,6 @@ export class Pool {
     else this.#refuse(request, reject, poolClosed(undefined));
   }
 
-  /** `until`: the state in which it is still sent. A call that takes several requests goes on while the pool closes. */
   #fetch(request: FetchRequest, key: string): Promise<FetchResponse> {
     return new Promise((resolve, reject) => {
       if (request.policies.isSingle) this.#send(request, key, resolve, reject);
@@ -327,6 +326,7 @@ export class Pool {
     });
   }
 
+  /** `until`: the state in which it is still sent. A call that takes several requests goes on while the pool closes. */
   #send(
     request: FetchRequest,
     key: string,

@@ -358,7 +358,8 @@ function checkAlpn(option: string, value: unknown): readonly string[] {
 function checkPins(option: string, value: unknown): readonly string[] {
   if (value === undefined) return [];
   if (!Array.isArray(value) || value.length === 0) {
-    throw invalidArgument(option, `${option} must be an array of at least one hash, not ${describe(value)}.`);
+    const given = Array.isArray(value) ? 'an empty one' : describe(value);
+    throw invalidArgument(option, `${option} must be an array of at least one hash, not ${given}.`);
   }
   return value.map((pin: unknown) => {
     if (typeof pin === 'string' && /^sha256\/\/[A-Za-z0-9+/]{43}=$/.test(pin)) return pin;

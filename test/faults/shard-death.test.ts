@@ -273,7 +273,10 @@ test('destroy() with a reason: what is in flight fails with POOL_CLOSED and that
   await expectBalance(pool);
 });
 
-test('50 rounds of death at random moments under load: every fetch settles and the counts add up', async () => {
+// Some two hundred threads: 17 s on two idle cores, three times that on busy ones.
+test('50 rounds of death at random moments under load: every fetch settles and the counts add up', {
+  timeout: 120_000,
+}, async () => {
   const server = await serve();
   let seed = 1;
   const random = (below: number): number => {

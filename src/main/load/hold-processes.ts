@@ -31,6 +31,7 @@ export class HoldProcesses {
     this.ended = Promise.all(this.#children.map((child, index) => this.#watch(child, index, plan, onMessage))).then(
       () => {},
     );
+    // Whoever waits for a step of the run hears of it there.
     this.ended.catch(() => {});
   }
 

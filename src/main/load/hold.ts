@@ -209,7 +209,9 @@ class HoldRun {
       notes: [...this.#notes, ...this.#notesAfter()],
     } satisfies Omit<HoldResult, 'thresholds' | 'verdict'>;
     const thresholds = this.#resolved.thresholds.map((threshold) => judgeHold(threshold, measured));
-    const failed = thresholds.some(({ crossed }) => crossed);
+    const { connections, requests } = measured;
+    const isUnanswered = connections.opened === 0 || (requests.completed === 0 && requests.failed > 0);
+    const failed = isUnanswered || thresholds.some(({ crossed }) => crossed);
     return { ...measured, thresholds, verdict: this.#stopped ? 'interrupted' : failed ? 'failed' : 'passed' };
   }
 

@@ -9,7 +9,7 @@ import type { FromLoadShard } from '../../protocol/load/messages.ts';
 import { type LoadPlan, profileEndMs } from '../../protocol/load/plan.ts';
 import { LOAD_SCHEMA, type LoadGenerator, type LoadResult } from '../../protocol/load/result.ts';
 import type { ScenarioPlan } from '../../protocol/load/scenario.ts';
-import { judge } from '../../protocol/load/threshold.ts';
+import { isUnanswered, judge } from '../../protocol/load/threshold.ts';
 import { nativeIo } from '../../worker/io/native-io.ts';
 import { findBottleneck, noteConnections } from './bottleneck.ts';
 import { environment } from './environment.ts';
@@ -185,7 +185,7 @@ class LoadRun {
       notes: [...this.#notes, ...noteConnections(plan, requests, phases.queue, connections.peak)],
     };
     const judged = thresholds.map((threshold) => judge(threshold, result));
-    const failed = judged.some(({ crossed }) => crossed);
+    const failed = judged.some(({ crossed }) => crossed) || isUnanswered(result);
     return { ...result, thresholds: judged, verdict: this.#interrupted ? 'interrupted' : failed ? 'failed' : 'passed' };
   }
 

@@ -177,7 +177,7 @@ export interface LoadThresholdResult {
 
 /**
  * passed       as asked, no threshold crossed
- * failed       a threshold was crossed
+ * failed       a threshold was crossed, or nothing was answered at all
  * interrupted  ended early (a signal); thresholds were judged on what there was
  */
 export type LoadVerdict = 'passed' | 'failed' | 'interrupted';

@@ -103,6 +103,12 @@ export function judge(threshold: Threshold, result: LoadResult): LoadThresholdRe
   };
 }
 
+/** Not one answer, though there was something to do. */
+export function isUnanswered({ requests, iterations }: Pick<LoadResult, 'requests' | 'iterations'>): boolean {
+  if (requests.completed > 0) return false;
+  return requests.started > 0 || (iterations !== null && iterations.failed > 0 && iterations.completed === 0);
+}
+
 function measure({ metric, of, part, share }: Threshold, result: LoadResult): number | null {
   const { requests, statuses } = result;
   const ended = requests.completed + requests.failed;

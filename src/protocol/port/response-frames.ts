@@ -269,7 +269,8 @@ export function readHead(reader: BatchReader): HeadFrame | null {
   const isAttached = (flags & FLAG_ATTACHED) !== 0;
   const attached = isAttached ? reader.attachments[reader.word(6)] : null;
   const inlineBytes = isAttached ? 0 : reader.word(6);
-  if (attached === undefined || infoBytes < INFO_TIMINGS_BYTES || headBytes < 0 || inlineBytes < 0) return null;
+  if (attached === undefined || (isAttached && !(attached instanceof ArrayBuffer))) return null;
+  if (infoBytes < INFO_TIMINGS_BYTES || headBytes < 0 || inlineBytes < 0) return null;
   if (!reader.holds(HEAD_WORDS * 4, infoBytes + headBytes + inlineBytes)) return null;
   const start = (reader.frame + HEAD_WORDS) * 4;
   const headEnd = start + infoBytes + headBytes;

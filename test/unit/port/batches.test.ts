@@ -16,6 +16,7 @@ import {
   writeStart,
 } from '../../../src/protocol/port/request-frames.ts';
 import {
+  attachToHead,
   readBody,
   readEnd,
   readError,
@@ -143,6 +144,22 @@ describe('a damaged batch is refused or decoded, and harms nothing', () => {
           if (!(error instanceof UnreadableBatch)) throw new Error(`word ${word} = ${value}: ${error}`);
         }
       }
+    }
+  });
+
+  test('something else in the place of an attachment', () => {
+    const writer = new BatchWriter();
+    writeHead(writer, FACTS, HEAD_TEXT, 0, HEAD_TEXT.length);
+    attachToHead(writer, new ArrayBuffer(4));
+    writeAttachedBody(writer, 7, new ArrayBuffer(4));
+    const batch = writer.take(1);
+    for (const other of [undefined, null, 1, 'text', {}, new Uint8Array(4), new SharedArrayBuffer(4)]) {
+      const reader = new BatchReader();
+      reader.open(batch.slice(0), [other, other] as unknown as ArrayBuffer[], 1);
+      expect(reader.next()).toBe(true);
+      expect(readHead(reader), String(other)).toBeNull();
+      expect(reader.next()).toBe(true);
+      expect(readBody(reader), String(other)).toBeNull();
     }
   });
 
