@@ -4,10 +4,11 @@
  */
 
 import type { HeaderPair } from '../protocol/http1/header-pairs.ts';
+import { REDIRECT_STATUSES } from '../protocol/redirect-rules.ts';
 import { type ChallengeAuth, hasAuthorization, resolveAuth, withUserinfo } from './auth.ts';
 import { type CookieJar, checkCookies } from './cookies.ts';
 import type { FetchTarget } from './fetch-target.ts';
-import { REDIRECT_DEFAULTS, REDIRECT_STATUSES, type RedirectPolicy, resolveRedirect } from './redirect-options.ts';
+import { REDIRECT_DEFAULTS, type RedirectPolicy, resolveRedirect } from './redirect-options.ts';
 import { NO_RETRY, type RetryPolicy, resolveRetry } from './retry-options.ts';
 
 export interface CallPolicies {

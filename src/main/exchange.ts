@@ -7,13 +7,14 @@
  */
 
 import { TransferError } from '../protocol/errors.ts';
+import { IDEMPOTENT_METHODS } from '../protocol/http1/methods.ts';
 import type { HeadFrame } from '../protocol/port/response-frames.ts';
+import { isRedirect } from '../protocol/redirect-rules.ts';
 import { type BodyOrigin, BodySource } from './body-source.ts';
 import { bodyFailure, fetchFailure } from './failure.ts';
 import { isRepeatable } from './fetch-body.ts';
 import type { FetchRequest } from './fetch-request.ts';
 import type { Place } from './placement.ts';
-import { isRedirect } from './redirect-options.ts';
 import { type FetchResponse, PoolResponse } from './response.ts';
 import type { ShardLink } from './shard-link.ts';
 import { BodyHandle } from './unread-bodies.ts';
@@ -32,9 +33,6 @@ export interface ExchangeOwner {
     reject: (error: unknown) => void,
   ): void;
 }
-
-/** Methods whose repetition has the effect of one request (RFC 9110 §9.2.2). */
-const IDEMPOTENT_METHODS: ReadonlySet<string> = new Set(['GET', 'HEAD', 'PUT', 'DELETE', 'OPTIONS']);
 
 export class Exchange implements BodyOrigin, UploadTarget {
   state: 'waiting' | 'receiving' | 'over' = 'waiting';

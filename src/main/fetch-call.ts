@@ -13,6 +13,7 @@
 
 import { TransferError } from '../protocol/errors.ts';
 import type { Timeouts } from '../protocol/options.ts';
+import { isOtherOrigin, isRedirect } from '../protocol/redirect-rules.ts';
 import { basicOf, type ChallengeAuth } from './auth.ts';
 import type { CallPolicies } from './call-policies.ts';
 import { cookiesFor, storeCookies, withCookies } from './cookies.ts';
@@ -22,14 +23,12 @@ import { discard, isRepeatable } from './fetch-body.ts';
 import { type FetchRequest, headOf } from './fetch-request.ts';
 import {
   badRedirect,
-  isOtherOrigin,
   locationOf,
   type RedirectStep,
   redirectedRequest,
   resolveLocation,
   tooManyRedirects,
 } from './redirect.ts';
-import { isRedirect } from './redirect-options.ts';
 import type { FetchResponse, PoolResponse } from './response.ts';
 import { backOffMs, type EarlierAttempt, mayRetryFailure, mayRetryStatus, waitFor } from './retry.ts';
 import type { Waiting, WaitQueue } from './wait-queue.ts';

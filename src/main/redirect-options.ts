@@ -3,6 +3,7 @@
 import { invalidArgument } from '../protocol/errors.ts';
 import { isToken } from '../protocol/http1/tokens.ts';
 import { checkInteger, checkRecord, describe } from '../protocol/options.ts';
+import { SENSITIVE_HEADERS } from '../protocol/redirect-rules.ts';
 
 /** `'follow'`: the response is that of the last URL. `'error'`: a redirect rejects with BAD_REDIRECT. `'manual'`: the 3xx response itself, readable. */
 export type RedirectMode = 'follow' | 'error' | 'manual';
@@ -27,8 +28,6 @@ export interface RedirectPolicy {
   readonly sensitiveHeaders: ReadonlySet<string>;
 }
 
-/** What is said to one origin is not for another (RFC 9110 §15.4, HOSTILE 91). */
-const SENSITIVE_HEADERS = ['authorization', 'cookie', 'cookie2', 'proxy-authorization', 'host'];
 /** Fetch §4.4, step 7. */
 const REDIRECTS_MAX_DEFAULT = 20;
 /** More is a slip: nobody waits for it. */
@@ -40,14 +39,6 @@ export const REDIRECT_DEFAULTS: RedirectPolicy = Object.freeze({
   downgrade: false,
   sensitiveHeaders: new Set(SENSITIVE_HEADERS),
 });
-
-/** Fetch §2.2.3. 300, 304 and others with a Location are responses like any. */
-export const REDIRECT_STATUSES: readonly number[] = [301, 302, 303, 307, 308];
-
-/** One of REDIRECT_STATUSES. */
-export function isRedirect(status: number): boolean {
-  return status === 301 || status === 302 || status === 303 || status === 307 || status === 308;
-}
 
 /** `given` completed from `defaults`. Throws TransferError INVALID_ARGUMENT that names the option. */
 export function resolveRedirect(given: unknown, defaults: RedirectPolicy = REDIRECT_DEFAULTS): RedirectPolicy {

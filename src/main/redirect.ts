@@ -1,10 +1,11 @@
 /**
- * What a redirect asks for: the next request, or why there is none (Fetch §4.4 "HTTP-redirect fetch", RFC 9110 §15.4). Nothing
+ * What a redirect asks for: the next request, or why there is none, by `protocol/redirect-rules.ts`. Nothing
  * is sent here, and who counts, waits and drops the response's body is `fetch-call.ts`.
  */
 
 import { TransferError } from '../protocol/errors.ts';
 import { shown } from '../protocol/origin.ts';
+import { changesToGet, describesBody, escapeLocation, isDowngrade, staysBehind } from '../protocol/redirect-rules.ts';
 import { withUserinfo } from './auth.ts';
 import { isRepeatable } from './fetch-body.ts';
 import { type FetchRequest, headOf, type OriginRoute } from './fetch-request.ts';
@@ -29,7 +30,7 @@ export function locationOf(response: PoolResponse): string | null {
   const [first, ...others] = response.fieldValues('location');
   if (first === undefined) return null;
   const other = others.find((value) => value !== first);
-  if (other === undefined) return escapeBytes(first);
+  if (other === undefined) return escapeLocation(first);
   throw badRedirect('The redirect has two Location fields that differ, so nobody can say where it leads.');
 }
 
@@ -72,7 +73,7 @@ export function redirectedRequest(
   const method = becomesGet ? 'GET' : request.method;
   const body = becomesGet ? null : request.body;
   const kept = request.headers.filter(
-    ([name]) => !(becomesGet && describesBody(name)) && !staysBehind(name, from, url, policy),
+    ([name]) => !(becomesGet && describesBody(name)) && !staysBehind(name, from, url, policy.sensitiveHeaders),
   );
   const headers = withUserinfo(kept, target.userinfo);
   const { ownRoute } = request;
@@ -92,33 +93,6 @@ function extrasFor({ origin, extras, otherExtras }: OriginRoute, target: FetchTa
   return target.origin === origin ? extras : otherExtras;
 }
 
-/** Origins differ in scheme, host or port (HOSTILE 91, 94); hosts are equal or they are not. */
-export function isOtherOrigin(from: URL, to: URL): boolean {
-  return from.protocol !== to.protocol || from.host !== to.host;
-}
-
-function staysBehind(name: string, from: URL, to: URL, policy: RedirectPolicy): boolean {
-  const lowerName = name.toLowerCase();
-  // RFC 9110 §10.1.3: no Referer of a secure page goes where it can be read.
-  if (lowerName === 'referer' && isDowngrade(from, to)) return true;
-  return isOtherOrigin(from, to) && policy.sensitiveHeaders.has(lowerName);
-}
-
-function isDowngrade(from: URL, to: URL): boolean {
-  return from.protocol === 'https:' && to.protocol === 'http:';
-}
-
-/** Fetch §4.4 step 12; RFC 9110 §15.4.2 to 15.4.4. */
-function changesToGet(status: number, method: string): boolean {
-  if (status === 303) return method !== 'GET' && method !== 'HEAD';
-  return (status === 301 || status === 302) && method === 'POST';
-}
-
-/** Content-Type and the like, and a length or framing that was given with the body. */
-function describesBody(name: string): boolean {
-  return /^content-/i.test(name);
-}
-
 function targetOf(url: URL): FetchTarget {
   try {
     return new FetchTarget(url);
@@ -129,11 +103,6 @@ function targetOf(url: URL): FetchTarget {
       cause,
     );
   }
-}
-
-/** Bytes above ASCII as a URL has them: servers send Locations in UTF-8, or in anything, and the same bytes must come back. */
-function escapeBytes(location: string): string {
-  return location.replace(/[\x80-\xff]/g, (byte) => `%${byte.charCodeAt(0).toString(16).toUpperCase()}`);
 }
 
 export function badRedirect(sentence: string, limit?: string, cause?: unknown): TransferError {

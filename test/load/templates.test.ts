@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { type LoadError, type LoadOptions, load } from 'shardfetch/load';
 import { describe, expect, test } from 'vitest';
+import { redirectOf } from '../../src/worker/load/redirects.ts';
 import { answerAtOnce, checkSums, endings, type Script, startServer } from './rig.ts';
 
 const folder = mkdtempSync(path.join(tmpdir(), 'shardfetch-templates-'));
@@ -187,6 +188,20 @@ describe.concurrent('cookies', () => {
 });
 
 describe.concurrent('redirects', () => {
+  test.each([
+    [302, '/b', 'https://a.test/b'],
+    [308, 'http://a.test/b', null],
+    [301, 'https://b.test/\xc3\xbc?\xff', 'https://b.test/%C3%BC?%FF'],
+    [303, 'https://user:word@a.test/', null],
+    [307, 'ftp://a.test/', null],
+    [307, 'https://', null],
+    [300, '/b', null],
+    [304, '/b', null],
+    [302, undefined, null],
+  ])('%i to %s from https://a.test/ is followed to %s', (status, location, url) => {
+    expect(redirectOf(status, location, new URL('https://a.test/'))?.href ?? null).toBe(url);
+  });
+
   const hops: Script = ({ url = '', method }, response) => {
     const left = Number(url.slice(1));
     if (left === 0) return void response.end(method);

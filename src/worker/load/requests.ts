@@ -7,6 +7,7 @@ import { CHUNKED_BODY, NO_BODY } from '../../protocol/http1/request-head.ts';
 import { tagsOf } from '../../protocol/load/messages.ts';
 import type { LoadPlan, LoadTarget } from '../../protocol/load/plan.ts';
 import { originOf } from '../../protocol/origin.ts';
+import { changesToGet } from '../../protocol/redirect-rules.ts';
 import { type RoutePlan, resolveRouteOptions } from '../../protocol/route-options.ts';
 import { type Route, routeOf } from '../multi/route.ts';
 import type { Transfer } from '../multi/transfer.ts';
@@ -15,7 +16,7 @@ import type { UploadSource } from '../multi/upload.ts';
 import { BodyFile, type BodyFileReader } from './body-file.ts';
 import { CookieJar } from './cookie-jar.ts';
 import { fieldValues } from './head-fields.ts';
-import { becomesGet, redirectHead, redirectOf } from './redirects.ts';
+import { redirectHead, redirectOf } from './redirects.ts';
 import { prepareTarget, type RequestSource, rotationOf } from './request-source.ts';
 import { FilledTemplate, TemplateRow } from './template.ts';
 
@@ -121,7 +122,7 @@ export class VariedTargets implements RequestSource {
     const { url, next } = user;
     if (next === null) return false;
     user.next = null;
-    const dropsBody = becomesGet(transfer.status, transfer.method);
+    const dropsBody = changesToGet(transfer.status, transfer.method);
     const method = dropsBody ? 'GET' : transfer.method;
     const { head: sent } = transfer;
     const headEnd = sent.indexOf('\r\n\r\n') + 4;

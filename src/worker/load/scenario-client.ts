@@ -10,6 +10,7 @@ import type { LoadPlan } from '../../protocol/load/plan.ts';
 import type { ScenarioHttp, ScenarioPlan, ScenarioRequest, ScenarioResponse } from '../../protocol/load/scenario.ts';
 import { checkInteger, checkNumber, checkRecord, describe } from '../../protocol/options.ts';
 import { originOf } from '../../protocol/origin.ts';
+import { changesToGet } from '../../protocol/redirect-rules.ts';
 import type { RoutePlan } from '../../protocol/route-options.ts';
 import { inGroup, type Route, routeOf } from '../multi/route.ts';
 import { Transfer } from '../multi/transfer.ts';
@@ -18,7 +19,7 @@ import type { UploadSource } from '../multi/upload.ts';
 import { BodyFile } from './body-file.ts';
 import { CookieJar } from './cookie-jar.ts';
 import { fieldValues } from './head-fields.ts';
-import { becomesGet, redirectFields, redirectOf } from './redirects.ts';
+import { redirectFields, redirectOf } from './redirects.ts';
 import { BODY_BYTES_MAX, HeldResponse } from './scenario-response.ts';
 
 const MS_PER_DAY = 24 * 3600 * 1_000;
@@ -257,7 +258,7 @@ export class Exchange {
   }
 
   #follow(status: number, next: URL): void {
-    const dropsBody = becomesGet(status, this.#method);
+    const dropsBody = changesToGet(status, this.#method);
     if (dropsBody) {
       this.#method = 'GET';
       this.#body = null;

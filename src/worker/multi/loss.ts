@@ -1,14 +1,12 @@
 /** Whether a request may be sent once more: when its connection dies under it, and else what it fails with; and when the server wants it otherwise. */
 
 import { TransferError } from '../../protocol/errors.ts';
+import { IDEMPOTENT_METHODS } from '../../protocol/http1/methods.ts';
 import { errnoName } from '../io/errno.ts';
 import type { TlsFault } from '../io/tls-io.ts';
 import type { RequestSender } from './request-sender.ts';
 import { brokenBy } from './tls-failure.ts';
 import type { Transfer } from './transfer.ts';
-
-/** Methods whose repetition has the effect of one request (RFC 9110 §9.2.2). */
-const IDEMPOTENT_METHODS: ReadonlySet<string> = new Set(['GET', 'HEAD', 'PUT', 'DELETE', 'OPTIONS']);
 
 /** The ladder of RFC 9110 §9.2.2: once, on a fresh connection, and only what may be repeated. Whether its body can be, is another matter. */
 export function mayRepeat(transfer: Transfer): boolean {
