@@ -7,6 +7,8 @@
 const NAMELESS = 'index.html';
 /** Most file systems end at 255 bytes; `.part.json` is put behind. */
 const NAME_BYTES_MAX = 240;
+/** What stands behind the last dot of a longer name is no extension. The dot counts. */
+const EXTENSION_LENGTH_MAX = 16;
 
 /** The last part of the URL's path. */
 export function nameFromUrl(url: URL): string {
@@ -43,12 +45,14 @@ export function safeName(given: string): string | null {
 
 /** Keeps the extension. */
 function shortened(name: string): string {
-  if (Buffer.byteLength(name) <= NAME_BYTES_MAX) return name;
+  const bytes = Buffer.from(name);
+  if (bytes.length <= NAME_BYTES_MAX) return name;
   const dot = name.lastIndexOf('.');
-  const extension = dot > 0 && name.length - dot <= 16 ? name.slice(dot) : '';
-  let stem = name.slice(0, name.length - extension.length);
-  while (Buffer.byteLength(stem + extension) > NAME_BYTES_MAX) stem = [...stem].slice(0, -1).join('');
-  return stem + extension;
+  const extension = dot > 0 && name.length - dot <= EXTENSION_LENGTH_MAX ? name.slice(dot) : '';
+  let end = NAME_BYTES_MAX - Buffer.byteLength(extension);
+  // Not in the middle of a code point: back over the bytes that go on with one.
+  while (((bytes[end] as number) & 0xc0) === 0x80) end--;
+  return bytes.toString('utf8', 0, end) + extension;
 }
 
 function lastPart(text: string): string {

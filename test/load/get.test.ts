@@ -412,6 +412,9 @@ describe('names', () => {
     ['/%ff', '%ff'],
     ['/a\\b', 'b'],
     [`/${'x'.repeat(400)}.tar.gz`, `${'x'.repeat(237)}.gz`],
+    [`/${'é'.repeat(200)}`, 'é'.repeat(120)],
+    [`/x${'é'.repeat(200)}`, `x${'é'.repeat(119)}`],
+    [`/xx${'😀'.repeat(100)}.tgz`, `xx${'😀'.repeat(58)}.tgz`],
   ])('of %s', (target, name) => {
     expect(nameFromUrl(new URL(target, 'http://host'))).toBe(name);
   });
@@ -433,5 +436,13 @@ describe('names', () => {
     ['attachment; xfilename=evil; filename=good', 'good'],
   ])('of Content-Disposition %s', (field, name) => {
     expect(nameFromDisposition(field)).toBe(name);
+  });
+
+  test('a name as long as a head may be takes no time', () => {
+    const began = performance.now();
+    for (const letter of ['a', 'é', '.', '"', '\\'])
+      nameFromDisposition(`attachment; filename="${letter.repeat(65_000)}"`);
+    // It took 13 seconds for half of one.
+    expect(performance.now() - began).toBeLessThan(2_000);
   });
 });
