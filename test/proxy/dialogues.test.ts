@@ -54,6 +54,8 @@ describe('CONNECT', () => {
     ['HTTP/1.1 204 No Content\r\n\r\n'],
     ['HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n'],
     ['HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n'],
+    ['HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n'],
+    ['HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: many\r\nTransfer-Encoding: gzip, gzip\r\n\r\n'],
     ['HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.1 200 OK\r\n\r\n'],
   ])('hostile/120 hostile/122 %j opens, split anywhere', (answer) => {
     everyWay(make, [answer], (run) => {

@@ -31,7 +31,7 @@
  * Strictness. Whatever two readers could understand differently is refused (HOSTILE 1-37): a length beside a transfer coding,
  * two lengths, a transfer coding other than one `chunked` or in HTTP/1.0, LF without CR, CR without LF, control bytes, blanks
  * around names. That also holds where RFC 9112 section 6.3 would not look at the fields, namely for HEAD, 204 and 304.
- * Only the framing fields of 1xx responses, and those among trailers, are not looked at.
+ * Only the framing fields of 1xx responses and of a 2xx to CONNECT, and those among trailers, are not looked at.
  */
 
 import { type TransferCode, TransferError } from '../errors.ts';
@@ -558,6 +558,10 @@ export class ResponseParser {
 
   /** The line of a framing field is complete: its value is bytes[#valueStart, end). */
   #readFraming(bytes: Uint8Array, end: number): void {
+    if (this.#tunnels) {
+      this.#field = NOT_FRAMING;
+      return;
+    }
     const start = this.#valueStart;
     switch (this.#field) {
       case CONTENT_LENGTH: {
@@ -619,8 +623,7 @@ export class ResponseParser {
       sink.onInterim(this, bytes, start, end);
       return;
     }
-    // RFC 9112 section 6.3, rule 2: whatever length it announces.
-    if (this.#connects && this.status <= STATUS_SUCCESS_MAX) this.#beginTunnel();
+    if (this.#tunnels) this.#beginTunnel();
     else this.#decideFraming();
     sink.onHead(this, bytes, start, end);
   }
@@ -630,6 +633,11 @@ export class ResponseParser {
     if (offered === '') throw this.#bad('it switches protocols (101), which was not asked for');
     if (isOffered(latin1(bytes, start, end), offered)) return;
     throw this.#bad(`it switches protocols (101), but its Upgrade does not name what was asked for, ${offered}`);
+  }
+
+  /** A 2xx to CONNECT, whatever its framing fields say: they are not looked at (RFC 9110 section 9.3.6; RFC 9112 section 6.3, rule 2). */
+  get #tunnels(): boolean {
+    return this.#connects && this.status > STATUS_INTERIM_MAX && this.status <= STATUS_SUCCESS_MAX;
   }
 
   #beginTunnel(): void {

@@ -29,6 +29,7 @@ export class ConnectDialogue implements Dialogue, ResponseSink {
   readonly #target: string;
   readonly #parser: ResponseParser;
   #reason = '';
+  #answered = false;
 
   constructor(proxy: ProxyPlan, host: string, port: number, headBytesMax: number) {
     this.#proxy = proxy;
@@ -43,8 +44,7 @@ export class ConnectDialogue implements Dialogue, ResponseSink {
       chunkExtensionBytes: 0,
       bodyBytes: 0,
     });
-    // An answer to HEAD is one that ends with its head, as this does.
-    this.#parser.begin('HEAD', this);
+    this.#parser.begin('CONNECT', this);
   }
 
   receive(bytes: Uint8Array, start: number, end: number): 'listen' | 'open' {
@@ -57,7 +57,7 @@ export class ConnectDialogue implements Dialogue, ResponseSink {
         cause,
       });
     }
-    if (!this.#parser.complete) return 'listen';
+    if (!this.#answered) return 'listen';
     const { status } = this.#parser;
     if (status < 200 || status > 299) throw connectRefused(this.#proxy, this.#target, status, this.#reason);
     if (consumed === end) return 'open';
@@ -70,7 +70,10 @@ export class ConnectDialogue implements Dialogue, ResponseSink {
 
   onInterim(): void {}
 
-  onHead(_parser: ResponseParser, bytes: Uint8Array, start: number, end: number): void {
+  /** With its head the answer is over: what follows is the tunnel's, or a body that nobody reads. */
+  onHead(parser: ResponseParser, bytes: Uint8Array, start: number, end: number): void {
+    this.#answered = true;
+    parser.abandon();
     const head = Buffer.from(bytes.buffer, bytes.byteOffset + start, end - start).toString('latin1');
     this.#reason = /^\S+ \d+ ?(.*)\r\n/.exec(head)?.[1]?.trim() ?? '';
   }
