@@ -6,7 +6,7 @@ import net from 'node:net';
 import { text } from 'node:stream/consumers';
 import { setTimeout as delay } from 'node:timers/promises';
 import tls from 'node:tls';
-import type { Pool } from 'shardfetch';
+import type { FetchResponse, Pool } from 'shardfetch';
 import { openDuplex } from 'shardfetch';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { pem, ROOT } from '../tls/rig.ts';
@@ -20,7 +20,7 @@ import {
   poolFor,
   rejection,
 } from '../wire/checks.ts';
-import { answer, deferred, fin, gate, head, rawPeer, request, send, serve, wait } from '../wire/raw-peer.ts';
+import { answer, bytes, deferred, fin, gate, head, rawPeer, request, send, serve, wait } from '../wire/raw-peer.ts';
 
 expectNoSocketLeaks();
 
@@ -201,6 +201,39 @@ describe.each(PLACES.slice(0, 2))('$name', ({ shards }) => {
     expect((await openDuplex(pool.fetch, peer.url, { upgrade: 'echo' })).duplex).toBeNull();
   });
 
+  test.each([
+    ['a switch', { upgrade: 'echo' }, SWITCH],
+    ['CONNECT', { upgrade: { connect: 'a.test:443' } }, head('HTTP/1.1 200 OK')],
+  ])(
+    'hostile/54 100 (Continue) is no agreement to %s: nothing goes into a tunnel before that',
+    async (_, init, yes) => {
+      const early: string[] = [];
+      const hesitant = [
+        request(),
+        send(head('HTTP/1.1 100 Continue')),
+        wait(150),
+        ({ pending }: { pending: string }) => void early.push(pending),
+      ];
+      const first = 'POST /admin HTTP/1.1\r\nhost: x\r\n\r\n';
+      const peer = await rawPeer(
+        [...hesitant, send('HTTP/1.1 403 No\r\nContent-Length: 2\r\n\r\nno'), ...serve(send(answer('next')))],
+        [...hesitant, send(yes), bytes(first.length), send('heard'), fin()],
+      );
+      const pool = poolFor({ shards });
+      const ask = (): Promise<FetchResponse> => {
+        const body = new ReadableStream<Uint8Array>({ start: (controller) => controller.enqueue(Buffer.from(first)) });
+        return pool.fetch(peer.url, { ...init, body, duplex: 'half', freshConnect: true });
+      };
+      const refused = await ask();
+      expect([refused.status, await refused.text()]).toEqual([403, 'no']);
+      // Nothing of the tunnel's stands in the way of the next request.
+      expect(await (await pool.fetch(peer.url)).text()).toBe('next');
+      expect(peer.connections).toHaveLength(1);
+      expect(await (await ask()).text()).toBe('heard');
+      expect(early).toEqual(['', '']);
+    },
+  );
+
   test('CONNECT through a proxy to a server', async () => {
     const target = await rawPeer([
       send('hello '),
@@ -227,6 +260,7 @@ describe.each(PLACES.slice(0, 2))('$name', ({ shards }) => {
     ['204 No Content', 'X: y'],
     ['200 OK', 'Content-Length: 5'],
     ['200 OK', 'Transfer-Encoding: chunked'],
+    ['200 OK', 'Content-Length: 5\r\nTransfer-Encoding: chunked\r\nContent-Length: x'],
     ['200 OK', 'Content-Encoding: gzip'],
   ])('hostile/120 %s with %s to CONNECT: what follows is the tunnel’s', async (status, field) => {
     const peer = await rawPeer([request(), send(`${head(`HTTP/1.1 ${status}`, field)}tunnel bytes`), fin()]);

@@ -434,8 +434,11 @@ export class Connection implements SocketOwner, ResponseSink {
   // ── ResponseSink: what the parser found ──────────────────────────────────────────────────────────────────────────────
 
   onInterim({ status }: ResponseParser, bytes: Uint8Array, start: number, end: number): void {
-    if (status === 100) this.sendBody();
-    else this.transfer?.onInterim?.(this.transfer, status, bytes, start, end);
+    const { transfer } = this;
+    if (transfer === null) return;
+    if (status !== 100) transfer.onInterim?.(transfer, status, bytes, start, end);
+    // What would go into a tunnel is no content: 100 asks for that, and opens nothing.
+    else if (transfer.upgrade === null) this.sendBody();
   }
 
   onHead(parser: ResponseParser, bytes: Uint8Array, start: number, end: number): void {
