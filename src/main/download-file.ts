@@ -1,12 +1,13 @@
 /**
  * The file of one download while it is not whole: `NAME.part` beside its later place, and `NAME.part.json`, which says what it is a
  * part of, so that a later run can go on where this one ended. It gets its name when it is whole, and never takes that of another
- * file unless told to. Hashes what it is given.
+ * file unless told to. Neither of the two is read or written through a link, or where it is no plain file: somebody else may have laid it
+ * there. Hashes what it is given.
  */
 
 import { createHash, type Hash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
-import { constants, type FileHandle, link, open, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { constants, type FileHandle, link, open, rename, rm, stat } from 'node:fs/promises';
 import { DownloadError } from './download-error.ts';
 
 /** What a later request for the rest must agree with. */
@@ -70,33 +71,29 @@ export class PartFile {
 
   /** `goOn`: what an earlier run left of the same URL is kept. Throws DownloadError. */
   async open(url: string, goOn: boolean): Promise<void> {
-    const origin = await readOrigin(this.#originPath);
+    const origin = await this.#readOrigin();
     const found = await statOf(this.#partPath);
-    if (found !== null && origin === null && !this.#force) {
-      throw new DownloadError(
-        'file',
-        `${this.#partPath} is there already and was not left by a download; move it, or use --force.`,
-      );
-    }
+    if (found !== null && found.size > 0 && origin === null) this.#checkMayReplace(this.#partPath);
     const keeps = goOn && found !== null && origin !== null && origin.url === url && isUsable(origin, found.size);
-    // Never through a link that somebody else laid.
-    const flags = constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW | (keeps ? 0 : constants.O_TRUNC);
-    this.#handle = await tryFile(this.#partPath, () => open(this.#partPath, flags, 0o666));
+    this.#handle = await openPlain(
+      this.#partPath,
+      constants.O_RDWR | constants.O_CREAT | (keeps ? 0 : constants.O_TRUNC),
+    );
     this.#hash = this.#newHash();
     if (!keeps) return;
     this.#size = found.size;
     this.origin = origin;
     if (this.#hash !== null) {
-      for await (const chunk of createReadStream(this.#partPath, { end: Math.max(0, found.size - 1) })) {
-        this.#hash.update(chunk as Buffer);
-      }
+      const stream = this.#handle.createReadStream({ start: 0, end: found.size - 1, autoClose: false });
+      for await (const chunk of stream) this.#hash.update(chunk as Buffer);
     }
   }
 
   /** What comes from here on is part of this. */
   async note(origin: PartOrigin): Promise<void> {
     this.origin = origin;
-    await tryFile(this.#originPath, () => writeFile(this.#originPath, JSON.stringify(origin)));
+    const handle = await openPlain(this.#originPath, constants.O_WRONLY | constants.O_CREAT | constants.O_TRUNC);
+    await tryFile(this.#originPath, () => handle.writeFile(JSON.stringify(origin)).finally(() => handle.close()));
   }
 
   async append(chunk: Uint8Array): Promise<void> {
@@ -152,6 +149,25 @@ export class PartFile {
     await rm(this.#originPath, { force: true });
   }
 
+  /** null: there is none. Throws DownloadError for what no download has left. */
+  async #readOrigin(): Promise<PartOrigin | null> {
+    const path = this.#originPath;
+    if ((await statOf(path)) === null) return null;
+    const handle = await openPlain(path, constants.O_RDONLY);
+    const text = await tryFile(path, () => handle.readFile('utf8').finally(() => handle.close()));
+    const origin = parseOrigin(text);
+    if (origin === null && text !== '') this.#checkMayReplace(path);
+    return origin;
+  }
+
+  #checkMayReplace(path: string): void {
+    if (this.#force) return;
+    throw new DownloadError(
+      'file',
+      `${path} is there already and was not left by a download; move it, or use --force.`,
+    );
+  }
+
   async #rename(): Promise<void> {
     if (this.#force) {
       await rename(this.#partPath, this.path);
@@ -194,9 +210,9 @@ function isUsable({ validator, total }: PartOrigin, size: number): boolean {
   return size > 0 && validator !== null && (total < 0 || size <= total);
 }
 
-async function readOrigin(path: string): Promise<PartOrigin | null> {
+function parseOrigin(text: string): PartOrigin | null {
   try {
-    const { url, validator, total } = JSON.parse(await readFile(path, 'utf8')) as Partial<PartOrigin>;
+    const { url, validator, total } = JSON.parse(text) as Partial<PartOrigin>;
     if (typeof url !== 'string' || !Number.isSafeInteger(total)) return null;
     return { url, validator: typeof validator === 'string' ? validator : null, total: total as number };
   } catch {
@@ -212,6 +228,15 @@ async function statOf(path: string) {
     if (code === 'ENOENT') return null;
     throw fileError(path, error);
   }
+}
+
+/** Does not wait for the other end of a pipe, nor follow a link. Throws DownloadError. */
+async function openPlain(path: string, flags: number): Promise<FileHandle> {
+  const safe = flags | constants.O_NOFOLLOW | constants.O_NONBLOCK;
+  const handle = await tryFile(path, () => open(path, safe, 0o666));
+  if ((await handle.stat()).isFile()) return handle;
+  await handle.close();
+  throw new DownloadError('file', `${path} is there already and is no file.`);
 }
 
 async function tryFile<T>(path: string, work: () => Promise<T>): Promise<T> {

@@ -1,6 +1,6 @@
 /** `shardfetch get` as a process: what is kept, what goes on where it ended, what is refused, exit codes. */
 
-import { spawn } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
 import { createHash, randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { mkdtempSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
@@ -198,6 +198,48 @@ describe.concurrent('shardfetch get', () => {
     for (const name of ['a', 'b.part', 'victim']) expect(readFileSync(path.join(cwd, name), 'utf8')).toBe('mine');
     expect((await get(cwd, ['--force', `${url}/a`])).code).toBe(0);
     expect(isBody(cwd, 'a')).toBe(true);
+  });
+
+  test('what somebody else laid where the note of a part belongs is neither followed, read nor replaced', async () => {
+    const { url, asked } = await startFiles();
+    const cwd = newFolder();
+    const note = JSON.stringify({ url: `${url}/a`, validator: '"one"', total: BODY.length });
+    writeFileSync(path.join(cwd, 'victim'), 'mine');
+    writeFileSync(path.join(cwd, 'note'), note);
+    symlinkSync('victim', path.join(cwd, 'a.part.json'));
+    symlinkSync('not-there', path.join(cwd, 'b.part.json'));
+    symlinkSync('note', path.join(cwd, 'c.part.json'));
+    writeFileSync(path.join(cwd, 'd.part.json'), 'mine');
+    for (const pipe of ['e.part.json', 'f.part']) execFileSync('mkfifo', [path.join(cwd, pipe)]);
+    const before = readdirSync(cwd);
+    const run = async (more: readonly string[], names: readonly string[]) => {
+      const { code, stderr } = await get(cwd, [...more, ...names.map((name) => `${url}/${name}`)]);
+      expect(code).toBe(10);
+      for (const name of ['a', 'c'])
+        expect(stderr).toContain(`${name}.part.json is a symbolic link and is not followed.`);
+      expect(stderr).toContain('e.part.json is there already and is no file.');
+      expect(stderr).toContain('f.part is there already and is no file.');
+      return stderr;
+    };
+    const [plain] = await Promise.all([
+      run([], ['a', 'c', 'd', 'e', 'f']),
+      run(['-C', '-'], ['a', 'c', 'd', 'e', 'f']),
+      run(['--force'], ['a', 'c', 'e', 'f']),
+    ]);
+    expect(plain).toContain('d.part.json is there already and was not left by a download');
+    expect(asked).toEqual([]);
+    // A link to nothing looks like nothing until it is written to.
+    const { code, stderr } = await get(cwd, [`${url}/b`]);
+    expect([code, stderr]).toEqual([
+      10,
+      expect.stringContaining('b.part.json is a symbolic link and is not followed.'),
+    ]);
+    expect(readFileSync(path.join(cwd, 'victim'), 'utf8')).toBe('mine');
+    expect(readFileSync(path.join(cwd, 'note'), 'utf8')).toBe(note);
+    expect(readFileSync(path.join(cwd, 'd.part.json'), 'utf8')).toBe('mine');
+    expect(readdirSync(cwd).filter((name) => !before.includes(name))).toEqual([]);
+    expect((await get(cwd, ['--force', `${url}/d`])).code).toBe(0);
+    expect(isBody(cwd, 'd')).toBe(true);
   });
 
   test('two that have the same name: the second one is told', async () => {
