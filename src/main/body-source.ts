@@ -1,19 +1,13 @@
 /**
- * A response body on its way in: chunks that arrived and were not taken yet. Taking a chunk gives credit back, so the shard
- * sends more; nobody takes, nothing more comes. After the end credit still goes back for what is taken or dropped, because the
- * shard counts it as unread until then.
+ * A response body on its way in: who waits for its next chunk, and how it ends. What came and was not taken yet is kept, and credit for
+ * it given, by `unread-chunks.ts`.
  */
 
-import { UNCOUNTED_BODY_BYTES, WINDOW_BYTES_MIN } from '../protocol/port/frames.ts';
 import { WholeBody } from '../protocol/port/whole-body.ts';
-
-/** Credit goes back in steps of this size: one small frame per quarter of the initial credit. */
-const CREDIT_STEP_BYTES = 256 * 1024;
+import { type CreditTaker, UnreadChunks } from './unread-chunks.ts';
 
 /** Where a body comes from. */
-export interface BodyOrigin {
-  /** This many bytes were taken. */
-  giveCredit(bodyBytes: number): void;
+export interface BodyOrigin extends CreditTaker {
   /** Nobody wants the rest. */
   abandon(): void;
   /** What they get who wait for the end of a body that was abandoned. */
@@ -42,28 +36,22 @@ export class BodySource {
   #trailers = '';
   #ended: PromiseWithTrailers | null = null;
   #state: SourceState = { kind: 'open' };
-  #chunks: Uint8Array<ArrayBuffer>[] = [];
   #waiter: Waiter | null = null;
-  /** Bytes that came, and bytes that were taken since credit was given last. */
-  #received = 0;
-  #taken = 0;
+  readonly #chunks: UnreadChunks;
   readonly #origin: BodyOrigin;
 
   constructor(origin: BodyOrigin) {
     this.#origin = origin;
+    this.#chunks = new UnreadChunks(origin);
   }
 
   push(chunk: Uint8Array<ArrayBuffer>): void {
     if (this.#state.kind !== 'open') return;
-    this.#received += chunk.length;
+    this.#chunks.push(chunk);
     const waiter = this.#waiter;
-    if (waiter === null) {
-      this.#chunks.push(chunk);
-      return;
-    }
+    if (waiter === null) return;
     this.#waiter = null;
-    this.#took(chunk);
-    waiter.resolve(chunk);
+    waiter.resolve(this.#chunks.take());
   }
 
   end(endUs: number, trailers: string): void {
@@ -71,7 +59,7 @@ export class BodySource {
     this.endUs = endUs;
     this.#trailers = trailers;
     this.#state = { kind: 'ended' };
-    this.#settle();
+    this.#chunks.end();
     this.#ended?.resolve(trailers);
     this.#waiter?.resolve(null);
     this.#waiter = null;
@@ -101,7 +89,7 @@ export class BodySource {
   fail(error: unknown): void {
     if (this.#state.kind !== 'open') return;
     this.#state = { kind: 'failed', error };
-    this.#settle();
+    this.#chunks.end();
     this.#ended?.reject(error);
     this.#waiter?.reject(error);
     this.#waiter = null;
@@ -109,16 +97,11 @@ export class BodySource {
 
   /** The next chunk; null at the end. One call at a time. */
   next(): Promise<Uint8Array<ArrayBuffer> | null> {
-    const chunk = this.#chunks.shift();
-    if (chunk !== undefined) {
-      this.#took(chunk);
-      return Promise.resolve(chunk);
-    }
+    const chunk = this.#chunks.take();
+    if (chunk !== null) return Promise.resolve(chunk);
     const state = this.#state;
     if (state.kind === 'ended' || state.kind === 'cancelled') return Promise.resolve(null);
     if (state.kind === 'failed') return Promise.reject(state.error);
-    // The shard may have nothing left to send but for credit: a body beyond the budget is stopped after this much.
-    if (this.#taken >= WINDOW_BYTES_MIN) this.#giveCredit();
     return new Promise((resolve, reject) => {
       this.#waiter = { resolve, reject };
     });
@@ -134,21 +117,18 @@ export class BodySource {
       this.drop();
       return;
     }
-    // Abandoning settles what was counted.
-    this.#taken = 0;
-    this.#chunks = [];
     this.#state = { kind: 'cancelled' };
     this.#ended?.reject(this.#origin.abandonedFailure());
     this.#waiter?.resolve(null);
     this.#waiter = null;
+    // First: it settles what the shard has counted, so that no credit is owed for what is dropped.
     this.#origin.abandon();
+    this.drop();
   }
 
   /** It has ended, and nobody will take what is left of it. */
   drop(): void {
-    for (const chunk of this.#chunks) this.#taken += chunk.length;
-    this.#chunks = [];
-    this.#settle();
+    this.#chunks.drop();
   }
 
   /** The whole body. `announced`: its length, -1 when it is not known. */
@@ -157,21 +137,5 @@ export class BodySource {
     const whole = new WholeBody(announced);
     for (let chunk = await this.next(); chunk !== null; chunk = await this.next()) whole.add(chunk);
     return whole.take();
-  }
-
-  #took(chunk: Uint8Array): void {
-    this.#taken += chunk.length;
-    if (this.#taken >= CREDIT_STEP_BYTES) this.#giveCredit();
-    else if (this.#state.kind !== 'open') this.#settle();
-  }
-
-  /** The body has ended: once all of it was taken, the shard hears of the last of it. */
-  #settle(): void {
-    if (this.#taken > 0 && this.#chunks.length === 0) this.#giveCredit();
-  }
-
-  #giveCredit(): void {
-    if (this.isOpen || this.#received > UNCOUNTED_BODY_BYTES) this.#origin.giveCredit(this.#taken);
-    this.#taken = 0;
   }
 }

@@ -11,13 +11,13 @@
 
 import { TransferError } from '../../protocol/errors.ts';
 import { reasonPhrase } from '../../protocol/http1/header-section.ts';
-import { UNCOUNTED_BODY_BYTES, WINDOW_BYTES_MIN } from '../../protocol/port/frames.ts';
 import type { HeadFrame } from '../../protocol/port/response-frames.ts';
 import type { RequestTrace } from '../diagnostics.ts';
 import type { Outgoing } from '../duplex.ts';
 import { Exchange, type ExchangeOwner } from '../exchange.ts';
 import type { FetchRequest } from '../fetch-request.ts';
 import type { Place } from '../placement.ts';
+import { UnreadChunks } from '../unread-chunks.ts';
 import { DispatchSocket } from './dispatch-socket.ts';
 import { DispatchError, dispatchFailure, uploadFailure } from './errors.ts';
 import type { DispatchController, DispatchHandler, HandlerFace } from './handler.ts';
@@ -43,16 +43,13 @@ export class DispatchExchange extends Exchange {
   readonly #controller: DispatchController;
   readonly #trace: RequestTrace | null;
   readonly #outgoing: Outgoing | null;
+  /** What waits for the handler to go on. */
+  readonly #unread = new UnreadChunks(this);
   #told: Told = 'nothing';
   #socket: DispatchSocket | null = null;
-  /** Chunks that wait for the handler to go on. */
-  #waiting: Uint8Array[] = [];
   /** The trailer section, once all has come. */
   #trailers: string | null = null;
   #isDelivering = false;
-  #received = 0;
-  /** Bytes delivered since credit was given last. */
-  #taken = 0;
 
   /** `outgoing`: the way out of one that leaves HTTP. */
   constructor(
@@ -86,9 +83,8 @@ export class DispatchExchange extends Exchange {
   override complete(frame: HeadFrame): void {
     this.over('completed');
     this.#trailers = '';
+    this.#unread.end(true);
     this.#head(frame);
-    // Of what came in one frame no credit is given (see frames.ts).
-    this.#received = 0;
     this.#deliver();
     this.#owner.ended(this, null);
   }
@@ -110,15 +106,14 @@ export class DispatchExchange extends Exchange {
 
   override body(chunk: Uint8Array<ArrayBuffer>): void {
     if (this.#told === 'end') return;
-    this.#received += chunk.length;
-    this.#waiting.push(chunk);
+    this.#unread.push(chunk);
     this.#deliver();
   }
 
   override end(_endUs: number, trailers: string): void {
     this.over('completed');
     this.#trailers = trailers;
-    if (this.#waiting.length === 0) this.#settle();
+    this.#unread.end();
     this.#deliver();
     this.#owner.ended(this, null);
   }
@@ -162,14 +157,13 @@ export class DispatchExchange extends Exchange {
 
   /** The socket was destroyed. */
   socketClosed(): void {
-    if (this.state === 'over') {
-      this.#drop();
-      return;
+    const wasOver = this.state === 'over';
+    if (!wasOver) {
+      this.link?.abort(this);
+      this.over('aborted');
     }
-    this.#waiting = [];
-    this.link?.abort(this);
-    this.over('aborted');
-    this.#owner.ended(this, null);
+    this.#unread.drop();
+    if (!wasOver) this.#owner.ended(this, null);
   }
 
   #requestSent(): void {
@@ -185,8 +179,8 @@ export class DispatchExchange extends Exchange {
     if (!reused) this.#owner.connected(this);
     this.#trace?.head(frame);
     if (bodyBytes > 0) {
-      this.#received += bodyBytes;
-      this.#waiting.push(frame.body ?? Buffer.from(text.slice(infoBytes + headBytes), 'latin1'));
+      const early = frame.body ?? Buffer.from(text.slice(infoBytes + headBytes), 'latin1');
+      this.#unread.push(early as Uint8Array<ArrayBuffer>);
     }
     // Who goes on from within the callback goes on behind it.
     this.#isDelivering = true;
@@ -221,9 +215,8 @@ export class DispatchExchange extends Exchange {
   #deliverToHandler(): void {
     const controller = this.#controller;
     while (this.#told === 'head' && !controller.paused) {
-      const chunk = this.#waiting.shift();
-      if (chunk !== undefined) {
-        this.#took(chunk);
+      const chunk = this.#unread.take();
+      if (chunk !== null) {
         this.#call(() => this.#face.data(controller, asBuffer(chunk)));
         continue;
       }
@@ -242,34 +235,14 @@ export class DispatchExchange extends Exchange {
 
   #deliverTo(socket: DispatchSocket): void {
     while (!socket.destroyed && socket.readableLength < socket.readableHighWaterMark) {
-      const chunk = this.#waiting.shift();
-      if (chunk === undefined) break;
-      this.#took(chunk);
+      const chunk = this.#unread.take();
+      if (chunk === null) break;
       outside(() => socket.push(asBuffer(chunk)));
     }
-    if (this.#trailers !== null && this.#waiting.length === 0 && this.#told === 'upgrade') {
+    if (this.#trailers !== null && this.#unread.isEmpty && this.#told === 'upgrade') {
       this.#told = 'end';
       outside(() => socket.push(null));
     }
-  }
-
-  /** Credit goes back in steps, and the last of it when all was taken: see body-source.ts. */
-  #took(chunk: Uint8Array): void {
-    this.#taken += chunk.length;
-    if (this.#trailers === null ? this.#taken >= WINDOW_BYTES_MIN : this.#waiting.length === 0) this.#settle();
-  }
-
-  #settle(): void {
-    if (this.#taken > 0 && (this.state !== 'over' || this.#received > UNCOUNTED_BODY_BYTES))
-      this.giveCredit(this.#taken);
-    this.#taken = 0;
-  }
-
-  /** What waits will not be taken any more. */
-  #drop(): void {
-    for (const chunk of this.#waiting) this.#taken += chunk.length;
-    this.#waiting = [];
-    this.#settle();
   }
 
   /** What the caller's code throws aborts the request. */
@@ -296,7 +269,7 @@ export class DispatchExchange extends Exchange {
     const told = this.#told;
     if (told === 'end') return;
     this.#told = 'end';
-    this.#drop();
+    this.#unread.drop();
     if (told === 'upgrade') {
       this.#socket?.destroy(error);
       return;
