@@ -1,6 +1,9 @@
 /** CONTRACT.md §2.3: one timer outward, single-shot. The rig checks that -1 comes only when a timer is set (rule 25). */
 
 import { expect, test } from 'vitest';
+import { BatchReader } from '../../src/protocol/port/batch-reader.ts';
+import { BatchWriter } from '../../src/protocol/port/batch-writer.ts';
+import { type HeadFrame, infoTiming, readHead, writeHead } from '../../src/protocol/port/response-frames.ts';
 import { nativeIo } from '../../src/worker/io/native-io.ts';
 import { Multi, Transfer } from '../../src/worker/multi/index.ts';
 import { get, Rig, type ServerConnection, type SocketCall, serve, sleep } from './rig.ts';
@@ -167,6 +170,42 @@ test('contract/rule-30 time never goes back within a transfer, and one turn read
   const order = [0, queued, dns, connect, tls, sent, firstByte, end];
   expect(order).toEqual([...order].sort((a, b) => a - b));
   expect(end).toBeGreaterThan(4);
+});
+
+test('contract/rule-29 timings go on beyond 35.8 minutes, which is 2^31 microseconds, on their way to the main thread too', async () => {
+  const io = nativeIo();
+  const dayMs = 24 * 60 * 60 * 1000;
+  let aheadMs = 0;
+  const server = await serve((connection) => {
+    aheadMs = 72 * 60 * 1000;
+    connection.socket.write('HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\no');
+  });
+  const rig = new Rig({ io: { ...io, now: () => io.now() + aheadMs } });
+  const got = get({ url: server.url, timeouts: { headMs: 0, bodyIdleMs: 0 } });
+  const { transfer } = got;
+  rig.multi.add(transfer);
+  await rig.until(() => got.body === 'o');
+  aheadMs = 3 * dayMs;
+  server.last.socket.write('k');
+  expect(await rig.end(transfer)).toBeNull();
+  const { sent, firstByte, end } = transfer.timings;
+  expect(sent).toBeLessThan(dayMs / 24);
+  expect([firstByte, end].map(Math.floor)).toEqual([
+    expect.closeTo(72 * 60 * 1000, -4.5),
+    expect.closeTo(3 * dayMs, -4.5),
+  ]);
+
+  const writer = new BatchWriter();
+  writeHead(writer, transfer, Buffer.alloc(0), 0, 0);
+  const reader = new BatchReader();
+  reader.open(writer.take(1), [], 1);
+  reader.next();
+  const { text } = readHead(reader) as HeadFrame;
+  expect([4, 5, 6].map((index) => infoTiming(text, index) / 1000)).toEqual([
+    sent,
+    Math.round(firstByte),
+    Math.round(end),
+  ]);
 });
 
 test('contract/rule-30 a clock that stands still or jumps ahead breaks nothing', async () => {

@@ -21,7 +21,7 @@
  *                             with FLAG_ATTACHED, 6 is the attachment that is the body, and no body follows
  *   COMPLETE (shard -> main)  as HEAD: the response was complete when it left, and had no trailers
  *   BODY     (shard -> main)  3 body bytes  4 attachment, or -1    then the body, unless attached
- *   END      (shard -> main)  3 endUs  4 trailer bytes    then the trailers as bytes
+ *   END      (shard -> main)  3 timing of the end  4 trailer bytes    then the trailers as bytes
  *   ERROR    (shard -> main)  3 bytes    then the error as JSON in UTF-8 (see error-encoding.ts)
  *   INTERIM  (shard -> main)  3 status  4 head bytes    then the head of a 1xx response, where its request asked for those
  *   SESSION  (both ways)      3 key bytes  4 session bytes    then the key in UTF-8, a TLS session as bytes. Transfer id 0
@@ -32,6 +32,9 @@
  * many as CREDIT frames allow; a streamed request body likewise the other way. What a caller has not read counts in its shard
  * until it is read: CREDIT for a response body goes on after its END or ERROR, until all of it was handed on or dropped, unless
  * the body was no longer than UNCOUNTED_BODY_BYTES or came as COMPLETE. An ABORT settles it at once.
+ *
+ * A timing is a word: microseconds since the start of the transfer, or -1: it has not happened. What lies beyond 2^31 of them, 35.8
+ * minutes, is told in whole milliseconds n, as -2 - n: up to 24.8 days, at which it stops.
  *
  * An attachment is an ArrayBuffer of its own that is transferred beside the batch: large bodies are moved, not copied.
  */
@@ -83,7 +86,7 @@ export const UNCOUNTED_BODY_BYTES = WINDOW_BYTES_MIN;
 /** Bodies above this are moved as attachments, received straight into a buffer of their length; below it, copying is cheaper. */
 export const ATTACHED_BODY_BYTES = 16 * 1024;
 
-/** Info of a HEAD frame: timings as 32-bit microseconds (INFO_TIMINGS of them), then the remote address as text. */
+/** Info of a HEAD frame: INFO_TIMINGS timings, then the remote address as text. */
 export const INFO_TIMINGS = 7;
 export const INFO_TIMINGS_BYTES = INFO_TIMINGS * 4;
 

@@ -113,13 +113,13 @@ export function writeHead(writer: BatchWriter, facts: HeadFacts, head: Uint8Arra
   words[frame + 4] = infoBytes;
   words[frame + 5] = headBytes;
   words[frame + 6] = 0;
-  words[frame + 7] = facts.queuedUs;
-  words[frame + 8] = facts.dnsUs;
-  words[frame + 9] = facts.connectUs;
-  words[frame + 10] = facts.tlsUs;
-  words[frame + 11] = facts.sentUs;
-  words[frame + 12] = facts.firstByteUs;
-  words[frame + 13] = facts.endUs;
+  words[frame + 7] = timingWord(facts.queuedUs);
+  words[frame + 8] = timingWord(facts.dnsUs);
+  words[frame + 9] = timingWord(facts.connectUs);
+  words[frame + 10] = timingWord(facts.tlsUs);
+  words[frame + 11] = timingWord(facts.sentUs);
+  words[frame + 12] = timingWord(facts.firstByteUs);
+  words[frame + 13] = timingWord(facts.endUs);
   let at = (frame + HEAD_WORDS + INFO_TIMINGS) * 4;
   for (let index = 0; index < info.length; index++) bytes[at++] = info.charCodeAt(index);
   copyBytes(bytes, at, head, start, end);
@@ -215,12 +215,12 @@ export function writeEnd(writer: BatchWriter, id: number, endUs: number, trailer
     const kindAndFlags = writer.words[last + 1] as number;
     if ((kindAndFlags & 0xff) === HEAD) {
       writer.words[last + 1] = (kindAndFlags & ~0xff) | COMPLETE;
-      writer.words[last + HEAD_WORDS + INFO_TIMINGS - 1] = endUs;
+      writer.words[last + HEAD_WORDS + INFO_TIMINGS - 1] = timingWord(endUs);
       return true;
     }
   }
   const frame = writer.beginFrame(END, id, END_WORDS * 4 + trailers.length);
-  writer.words[frame + 3] = endUs;
+  writer.words[frame + 3] = timingWord(endUs);
   writer.words[frame + 4] = trailers.length;
   writer.used += END_WORDS * 4;
   writer.used += writer.bytes.write(trailers, writer.used, 'latin1');
@@ -314,7 +314,7 @@ export function readEnd(reader: BatchReader): { endUs: number; trailers: string 
   const trailerBytes = reader.word(4);
   if (!reader.holds(END_WORDS * 4, trailerBytes)) return null;
   const start = (reader.frame + END_WORDS) * 4;
-  return { endUs: reader.word(3), trailers: reader.bytes.toString('latin1', start, start + trailerBytes) };
+  return { endUs: timingUs(reader.word(3)), trailers: reader.bytes.toString('latin1', start, start + trailerBytes) };
 }
 
 /** null when the frame does not hold what it says. */
@@ -328,12 +328,24 @@ export function readError(reader: BatchReader): string | null {
 /** Timing `index` of an info text, in microseconds; -1: has not happened. */
 export function infoTiming(text: string, index: number): number {
   const at = index * 4;
-  return (
+  return timingUs(
     text.charCodeAt(at) |
-    (text.charCodeAt(at + 1) << 8) |
-    (text.charCodeAt(at + 2) << 16) |
-    (text.charCodeAt(at + 3) << 24)
+      (text.charCodeAt(at + 1) << 8) |
+      (text.charCodeAt(at + 2) << 16) |
+      (text.charCodeAt(at + 3) << 24),
   );
+}
+
+const WORD_MAX = 2 ** 31 - 1;
+const US_PER_MS = 1000;
+
+/** A timing in microseconds, or -1, as the word that tells it (see frames.ts). */
+function timingWord(us: number): number {
+  return us <= WORD_MAX ? us : -2 - Math.min(Math.round(us / US_PER_MS), WORD_MAX - 1);
+}
+
+function timingUs(word: number): number {
+  return word >= -1 ? word : (-2 - word) * US_PER_MS;
 }
 
 function copyOut(reader: BatchReader, start: number, count: number): Uint8Array<ArrayBuffer> {

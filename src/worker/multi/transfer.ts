@@ -167,7 +167,7 @@ export class Transfer {
   /** @internal Made when the first clock starts. */ timer: TimerNode | null = null;
   /** @internal */ totalDeadline = NEVER;
   /** @internal The clock of the present state. */ phaseDeadline = NEVER;
-  /** @internal Microseconds since `startMs`, small integers; -1: not yet. */ queuedUs = -1;
+  /** @internal Microseconds since `startMs`, small integers for the first 35 minutes; -1: not yet. */ queuedUs = -1;
   /** @internal */ dnsUs = -1;
   /** @internal */ connectUs = -1;
   /** @internal */ tlsUs = -1;
@@ -346,7 +346,7 @@ export class Transfer {
     return this.timer === null ? sum : sum + this.timer.index;
   }
 
-  /** @internal Microseconds from the start to `now`, as a small integer. */
+  /** @internal Microseconds from the start to `now`, whole: for the first 35 minutes a small integer, which costs nothing to keep. */
   since(now: number): number {
     return Math.round((now - this.startMs) * US_PER_MS);
   }

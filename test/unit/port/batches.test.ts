@@ -17,6 +17,7 @@ import {
 } from '../../../src/protocol/port/request-frames.ts';
 import {
   attachToHead,
+  infoTiming,
   readBody,
   readEnd,
   readError,
@@ -335,6 +336,35 @@ describe('frames round trip', () => {
     expect(readEnd(reader)?.trailers).toBe('X: é\r\n');
     reader.next();
     expect(readError(reader)).toBe('"→ \u{1f600}"');
+  });
+
+  test('timings are told to the microsecond for 35 minutes, to the millisecond for 24 days, and never backwards', () => {
+    const minuteUs = 60_000_000;
+    const limitUs = 2 ** 31 - 1;
+    const cases: [given: number, told: number][] = [
+      [-1, -1],
+      [0, 0],
+      [limitUs, limitUs],
+      [limitUs + 1, 2_147_484_000],
+      [36 * minuteUs, 36 * minuteUs],
+      [72 * minuteUs + 1_234, 72 * minuteUs + 1_000],
+      [3 * 24 * 60 * minuteUs, 3 * 24 * 60 * minuteUs],
+      [24 * 24 * 60 * minuteUs, 24 * 24 * 60 * minuteUs],
+      [1_000 * 24 * 60 * minuteUs, (limitUs - 1) * 1_000],
+    ];
+    for (const [given, told] of cases) {
+      const writer = new BatchWriter();
+      writeHead(writer, { ...FACTS, queuedUs: given, firstByteUs: given }, HEAD_TEXT, 0, HEAD_TEXT.length);
+      writeEnd(writer, FACTS.id, given, '');
+      writeEnd(writer, FACTS.id, given, 'X: y\r\n');
+      const reader = new BatchReader();
+      reader.open(writer.take(1), [], 1);
+      reader.next();
+      const text = readHead(reader)?.text ?? '';
+      expect([0, 1, 2, 5, 6].map((index) => infoTiming(text, index))).toEqual([told, -1, 3, told, told]);
+      reader.next();
+      expect(readEnd(reader)?.endUs).toBe(told);
+    }
   });
 
   test('a buffer that was used before leaves nothing behind', () => {
