@@ -73,7 +73,7 @@ describe.concurrent('closed loop', () => {
         { durationMs: 600, to: 30 },
         { durationMs: 800, to: 30 },
         { durationMs: 600, to: 2 },
-        { durationMs: 600, to: 2 },
+        { durationMs: 1_500, to: 2 },
       ],
       onProgress: () => {
         most = Math.max(most, server.connections.open);
@@ -250,6 +250,35 @@ describe.concurrent('what goes wrong', () => {
     expect(result.errors.COULDNT_CONNECT).toBeGreaterThan(0);
     // Ten connections, each trying ten times a second.
     expect(result.errors.COULDNT_CONNECT).toBeLessThan(150);
+  });
+
+  test('nothing of the warm-up is in the result, no byte of it either', async () => {
+    const server = await startServer((_request, response) => void setTimeout(() => response.end('0123456789'), 30));
+    for (const model of [{}, { rate: 100 }]) {
+      const result = await load({ url: server.url, connections: 5, durationMs: 400, warmupMs: 200, ...model });
+      checkSums(result);
+      expect(result.requests.completed).toBeGreaterThan(5);
+      expect(result.bytes.received).toBe(result.requests.completed * 10);
+      const measured = result.perSecond.filter(({ t }) => t >= 0);
+      expect(measured.reduce((sum, { bytes }) => sum + bytes, 0)).toBe(result.bytes.received);
+      const head = `GET / HTTP/1.1\r\nHost: ${new URL(server.url).host}\r\n`.length;
+      expect(result.bytes.sent % result.requests.completed).toBe(0);
+      expect(result.bytes.sent / result.requests.completed).toBeGreaterThan(head);
+    }
+  });
+
+  test('what onProgress throws ends the run, and load rejects with it', async () => {
+    const server = await startServer(answerAtOnce);
+    const reason = new Error('the display is gone');
+    let calls = 0;
+    const onProgress = () => {
+      calls++;
+      throw reason;
+    };
+    const began = performance.now();
+    await expect(load({ url: server.url, connections: 2, durationMs: 60_000, onProgress })).rejects.toBe(reason);
+    expect(performance.now() - began).toBeLessThan(10_000);
+    expect(calls).toBe(1);
   });
 
   test('a signal ends the run early with what was done', async () => {

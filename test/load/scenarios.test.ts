@@ -214,6 +214,22 @@ describe.concurrent('what is counted', () => {
     expect(errors['(other)']).toBe(10);
   });
 
+  test('a row of a tag holds all of its requests, whichever thread had no place left for it', async () => {
+    const server = await startServer(answerAtOnce);
+    // Two threads that meet 210 names in opposite orders.
+    const scenario = scenarioOf(`
+      vars.step = (vars.step ?? 0) + 1;
+      const name = user.id % 2 === 0 ? vars.step : 211 - vars.step;
+      await http.get('/', { tag: 'no. ' + name });
+    `);
+    const result = await load({ url: server.url, scenario, connections: 2, shards: 2, iterations: 420 });
+    checkSums(result);
+    const rows = result.perTag.filter(({ tag }) => tag !== '(other)');
+    expect(rows.length).toBeGreaterThanOrEqual(180);
+    for (const { tag, completed } of rows) expect(completed, tag).toBe(2);
+    expect(result.perTag.at(-1)?.completed).toBe(420 - rows.length * 2);
+  });
+
   test('thresholds of checks and iterations', async () => {
     const server = await startServer(answerAtOnce);
     const scenario = scenarioOf(`

@@ -237,6 +237,17 @@ describe.concurrent('redirects', () => {
     }
   });
 
+  test.each([{ warmupMs: 0 }, { warmupMs: 150 }])('each user keeps to its connection: %o', async ({ warmupMs }) => {
+    const server = await startServer(hops);
+    const common = { connections: 3, requests: 90, followRedirects: true, warmupMs };
+    const result = await load({ ...common, url: `${server.url}/4`, shards: 1 });
+    checkSums(result);
+    // A chain that began in the warm-up counts in no hop.
+    expect(result.requests.started - result.requests.redirected).toBe(90);
+    // One more was the check's before the run.
+    expect(server.connections.opened).toBe(4);
+  });
+
   test('in open loop, with cookies, so many in a row; credentials stay with their origin', async () => {
     const other = await startServer(answerAtOnce);
     const server = await startServer((request, response) => {

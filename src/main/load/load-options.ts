@@ -108,7 +108,7 @@ export interface LoadOptions {
   thresholds?: readonly string[];
   /** Ends the run early, with the result of what was done: its verdict is `interrupted`. */
   signal?: AbortSignal;
-  /** Called about once a second. */
+  /** Called about once a second. What it throws ends the run early, and `load` rejects with it. */
   onProgress?: (progress: LoadProgress) => void;
 }
 

@@ -1,6 +1,7 @@
 /** The threads of a run, one per shard: started together, told together, ended together. What they tell is `merge.ts`'s. */
 
 import { Worker } from 'node:worker_threads';
+import { isError } from '../../protocol/built-ins.ts';
 import type { FromLoadShard, LoadShardTask, ToLoadShard } from '../../protocol/load/messages.ts';
 import type { LoadPlan } from '../../protocol/load/plan.ts';
 import { LoadError } from './load-error.ts';
@@ -21,7 +22,8 @@ export class LoadThreads {
   /** By shard: how many looks ago it was heard. Looks and not times, so that a process that was stopped finds nobody silent. */
   readonly #silentLooks: number[] = [];
   #looks: NodeJS.Timeout | null = null;
-  #silent = -1;
+  /** Shards that were ended because they told nothing. */
+  readonly #silent = new Set<number>();
 
   constructor(plan: LoadPlan, onMessage: (message: FromLoadShard) => void) {
     this.ready = new Promise((resolve) => {
@@ -54,7 +56,7 @@ export class LoadThreads {
         const looks = (this.#silentLooks[shard] ?? 0) + 1;
         this.#silentLooks[shard] = looks;
         if (looks !== SILENT_LOOKS_MAX) continue;
-        this.#silent = shard;
+        this.#silent.add(shard);
         void worker.terminate();
       }
     }, LOOK_MS);
@@ -84,10 +86,9 @@ export class LoadThreads {
       });
       worker.once('exit', () => {
         if (done) return;
-        const sentence =
-          this.#silent === shard
-            ? `Shard ${shard} of the generator told nothing for ${(SILENT_LOOKS_MAX * LOOK_MS) / 1_000} s and was ended: its scenario computes without end.`
-            : `Shard ${shard} of the generator died${because(fault)}.`;
+        const sentence = this.#silent.has(shard)
+          ? `Shard ${shard} of the generator told nothing for ${(SILENT_LOOKS_MAX * LOOK_MS) / 1_000} s and was ended: its scenario computes without end.`
+          : `Shard ${shard} of the generator died${because(fault)}.`;
         reject(new LoadError('generator', sentence, { cause: fault }));
       });
     });
@@ -95,5 +96,5 @@ export class LoadThreads {
 }
 
 function because(fault: unknown): string {
-  return fault instanceof Error ? `: ${fault.message}` : '';
+  return isError(fault) ? `: ${fault.message}` : '';
 }

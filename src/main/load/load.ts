@@ -7,7 +7,7 @@ import { readFileSync } from 'node:fs';
 import { TransferError } from '../../protocol/errors.ts';
 import type { FromLoadShard } from '../../protocol/load/messages.ts';
 import { type LoadPlan, profileEndMs } from '../../protocol/load/plan.ts';
-import { LOAD_SCHEMA, type LoadGenerator, type LoadResult } from '../../protocol/load/result.ts';
+import { LOAD_SCHEMA, type LoadGenerator, type LoadProgress, type LoadResult } from '../../protocol/load/result.ts';
 import type { ScenarioPlan } from '../../protocol/load/scenario.ts';
 import { isUnanswered, judge } from '../../protocol/load/threshold.ts';
 import { nativeIo } from '../../worker/io/native-io.ts';
@@ -92,6 +92,8 @@ class LoadRun {
   readonly #merger: LoadMerger;
   readonly #threads: LoadThreads;
   #interrupted = false;
+  /** What `onProgress` threw, in a box: it may be anything. */
+  #thrown: { readonly reason: unknown } | null = null;
   #beganMs = 0;
   #measureFrom = new Date();
   #cpuBefore = process.cpuUsage();
@@ -101,7 +103,7 @@ class LoadRun {
     this.#plan = resolved.plan;
     this.#notes = notes;
     this.#merger = new LoadMerger(this.#plan, resolved.secondHistograms, (second, phase) => {
-      onProgress?.({
+      this.#report(onProgress, {
         elapsedMs: performance.now() - this.#beganMs,
         totalMs: resolved.run.durationMs === 0 ? 0 : profileEndMs(this.#plan.profile),
         phase,
@@ -132,6 +134,7 @@ class LoadRun {
     } finally {
       await this.#threads.terminate();
     }
+    if (this.#thrown !== null) throw this.#thrown.reason;
     return this.#result();
   }
 
@@ -140,6 +143,17 @@ class LoadRun {
     if (this.#interrupted) return;
     this.#interrupted = true;
     this.#threads.tell({ kind: 'stop' });
+  }
+
+  /** What it throws ends the run: who watches it is broken, and nobody would see the rest. */
+  #report(onProgress: LoadOptions['onProgress'], progress: LoadProgress): void {
+    if (this.#thrown !== null) return;
+    try {
+      onProgress?.(progress);
+    } catch (reason) {
+      this.#thrown = { reason };
+      this.stop();
+    }
   }
 
   #hear(message: FromLoadShard): void {

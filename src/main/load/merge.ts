@@ -17,6 +17,7 @@ import {
   type LoadSecond,
   type LoadTagResult,
 } from '../../protocol/load/result.ts';
+import { OTHER_NAME, SCENARIO_NAMES_MAX } from '../../protocol/load/scenario.ts';
 import { distributionOf } from './distribution.ts';
 import { ScenarioMerger } from './scenario-merge.ts';
 
@@ -103,6 +104,8 @@ export class LoadMerger {
   readonly #raw = new Histogram();
   readonly #phases = LOAD_PHASES.map(() => new Histogram());
   readonly #tags: TagBuilder[];
+  /** Of a scenario, by shard: those that it counts by their names. */
+  readonly #tagsTold: Set<string>[] = [];
   readonly #requests = {
     started: 0,
     completed: 0,
@@ -194,9 +197,9 @@ export class LoadMerger {
   }
 
   get tags(): LoadTagResult[] {
+    if (this.#plan.scenario !== null) return this.#scenarioTags().map((tag) => tag.build());
     const [only] = this.#tags;
-    if (only === undefined || this.#tags.length > 1 || this.#plan.scenario !== null)
-      return this.#tags.map((tag) => tag.build());
+    if (only === undefined || this.#tags.length > 1) return this.#tags.map((tag) => tag.build());
     const { completed, failed } = this.#requests;
     const { statuses, errors, bytesReceived: bytes, corrected: latency } = this;
     return [{ tag: only.tag, completed, failed, statuses, errors, bytes, latency }];
@@ -230,13 +233,30 @@ export class LoadMerger {
     addPart(this.#corrected, interval.corrected);
     addPart(this.#raw, interval.raw);
     for (const [index, part] of interval.phases.entries()) addPart(this.#phases[index] as Histogram, part);
-    for (const tag of interval.tags) this.#tagOf(tag)?.add(tag);
+    for (const tag of interval.tags) this.#tagOf(interval.shard, tag)?.add(tag);
     if (interval.scenario !== undefined) this.#scenario.add(interval.scenario);
   }
 
+  /** Those of which all requests are in their row; the others, and those beyond SCENARIO_NAMES_MAX, together and last. */
+  #scenarioTags(): TagBuilder[] {
+    const elsewhere = this.done.map(({ shard, otherTags }) => {
+      const told = this.#tagsTold[shard];
+      const others = new Set(otherTags);
+      return (tag: string) => !told?.has(tag) && (otherTags === null || others.has(tag));
+    });
+    const isWhole = ({ tag }: TagBuilder) => tag !== OTHER_NAME && !elsewhere.some((counts) => counts(tag));
+    const shown = new Set(this.#tags.filter(isWhole).slice(0, SCENARIO_NAMES_MAX));
+    const rest = this.#tags.filter((tag) => !shown.has(tag));
+    if (rest.length === 0) return [...shown];
+    const other = new TagBuilder(OTHER_NAME);
+    for (const tag of rest) other.addAll(tag);
+    return [...shown, other];
+  }
+
   /** A scenario's tags come up as it runs. */
-  #tagOf({ tag, name }: TagInterval): TagBuilder | undefined {
+  #tagOf(shard: number, { tag, name }: TagInterval): TagBuilder | undefined {
     if (name === undefined) return this.#tags[tag];
+    this.#tagsTold[shard] = (this.#tagsTold[shard] ?? new Set()).add(name);
     let builder = this.#tags.find((known) => known.tag === name);
     if (builder === undefined) {
       builder = new TagBuilder(name);
@@ -296,6 +316,15 @@ class TagBuilder {
     }
     addCounts(this.#errors, errors);
     addPart(this.#latency, latency);
+  }
+
+  addAll(other: TagBuilder): void {
+    this.#completed += other.#completed;
+    this.#failed += other.#failed;
+    this.#bytes += other.#bytes;
+    addCounts(this.#statuses, other.#statuses);
+    addCounts(this.#errors, other.#errors);
+    this.#latency.add(other.#latency);
   }
 
   build(): LoadTagResult {

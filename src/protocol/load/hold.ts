@@ -64,9 +64,16 @@ export interface HoldCounts {
   readonly actionsMs: number;
 }
 
+/** While connections are opened, and from when all of them are open, or given up. */
+export type HoldPhase = 'opening' | 'holding';
+
+/** One stands on each whole second of a phase, so that those of all processes are of the same second; one at the end of a phase. */
 export interface HoldTick {
   readonly kind: 'tick';
   readonly process: number;
+  readonly phase: HoldPhase;
+  /** Since the phase began. */
+  readonly elapsedMs: number;
   readonly counts: HoldCounts;
   readonly residentBytes: number;
   readonly heapBytes: number;
@@ -101,9 +108,15 @@ export type FromHoldProcess =
       readonly health: LoadShardHealth;
     };
 
-/** One second, counted from when all connections were open; negative before. */
+/** One second of a run that holds connections. */
 export interface HoldSecond {
+  /**
+   * Whole seconds from when all connections were open to when it began: 0 is the first second of holding, -1 the last of opening. One is
+   * missing where a process was held up: the one before it is then longer.
+   */
   readonly t: number;
+  /** 1,000, but for the last of each phase, and where one is missing. */
+  readonly lengthMs: number;
   readonly connecting: number;
   readonly idle: number;
   readonly active: number;
@@ -123,18 +136,18 @@ export interface HoldSecond {
   readonly heapBytes: number;
 }
 
-/** How it stands, while connections are held. */
-/** What `onProgress` of `hold` is told. */
+/** What `onProgress` of `hold` is told, once a second. */
 export interface HoldProgress {
+  /** Since the phase began. */
   readonly elapsedMs: number;
-  readonly phase: 'opening' | 'holding';
+  readonly phase: HoldPhase;
   /** Of holding. */
   readonly durationMs: number;
   readonly wanted: number;
+  /** Its `t` counts from the beginning of the phase: while connections are opened nobody knows how long that takes. */
   readonly second: HoldSecond;
 }
 
-/** What one process of a run that holds connections did. */
 /** One of the processes that held. */
 export interface HoldProcessResult {
   readonly openingMs: number;
@@ -143,7 +156,6 @@ export interface HoldProcessResult {
   readonly health: LoadShardHealth;
 }
 
-/** What holding connections came to. */
 /** What `hold` answers: what became of the connections, and what they cost. */
 export interface HoldResult {
   readonly schema: typeof HOLD_SCHEMA;

@@ -101,6 +101,8 @@ export interface LoadShardDone {
   readonly unfinished: number;
   /** Of a scenario: begun and neither completed nor failed. */
   readonly unfinishedIterations?: number;
+  /** Of a scenario: tags that it counted under OTHER_NAME because it had as many already; null: too many to name. */
+  readonly otherTags?: readonly string[] | null;
   readonly health: LoadShardHealth;
 }
 

@@ -42,7 +42,7 @@ export interface LoadRequests {
   readonly completed: number;
   /** Ended without a whole answer; by code in `errors`. */
   readonly failed: number;
-  /** Under way when the run was cut short (a signal): neither completed nor failed. Else 0: it waits for them. */
+  /** Neither completed nor failed: under way when the run was cut short (a signal), or sent by a scenario that did not wait for it. Else 0: the run waits for them. */
   readonly unfinished: number;
   /** Open loop: started more than `LATE_MS` after they were due. Their latency counts from when they were due all the same. */
   readonly lateStarts: number;
@@ -66,7 +66,7 @@ export interface LoadSecond {
   readonly started: number;
   readonly completed: number;
   readonly failed: number;
-  /** Open loop: due in it and not started. */
+  /** Open loop: due and not started, in the second in which that was certain; for what never left the late queue, after the end. */
   readonly notStarted: number;
   /** Of the requests that completed in it; corrected, as `latency.corrected` is. */
   readonly p50Us: number;
@@ -111,7 +111,7 @@ export interface LoadIterations {
   readonly notStarted: number;
   /** Of those completed; in open loop from when they were due. */
   readonly duration: LoadDistribution;
-  /** Of those failed, by message; 50 different ones at most, the rest under '(other)'. */
+  /** Of those failed, by message, and of rejections that nobody waited for; 50 different ones at most, the rest under '(other)'. */
   readonly errors: Readonly<Record<string, number>>;
 }
 
@@ -243,7 +243,7 @@ export interface LoadResult {
   readonly bytes: {
     /** Bodies received; heads are not counted. */
     readonly received: number;
-    /** Heads and bodies sent. */
+    /** Heads and bodies sent; without what was sent in vain before a request was repeated. */
     readonly sent: number;
   };
   readonly latency: {

@@ -121,6 +121,8 @@ export interface ScenarioPlan {
 export const MESSAGES_MAX = 50;
 /** Tags and checks of a scenario: more are counted together. */
 export const SCENARIO_NAMES_MAX = 200;
+/** Tags that are counted together are remembered up to here, so that no row of a name holds a part of its requests only. */
+export const OTHER_TAGS_MAX = 10_000;
 /** Under which name. */
 export const OTHER_NAME = '(other)';
 

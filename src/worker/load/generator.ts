@@ -364,10 +364,14 @@ export class LoadGenerator implements RunWork {
   #follow(transfer: Transfer, now: number): void {
     const slot = transfer.id;
     if (!transfer.reused) this.#pacer.settled(slot);
-    if ((this.#due[slot] as number) >= this.#run.countFromMs) this.#recorder.redirected++;
-    this.#due[slot] = now;
+    transfer.freshConnect = false;
     this.#run.cutAt(now);
-    if (now >= this.#run.countFromMs) this.#recorder.start(0);
+    // One that counts for nothing leads to none that counts.
+    if ((this.#due[slot] as number) >= this.#run.countFromMs) {
+      this.#recorder.redirected++;
+      this.#due[slot] = now;
+      this.#recorder.start(0);
+    }
     this.#multi.add(transfer);
   }
 

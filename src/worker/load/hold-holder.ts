@@ -131,7 +131,7 @@ export class Holder {
   open(): void {
     this.#beganMs = this.#now();
     this.#driver.run();
-    this.#ticking = setInterval(() => this.#tick(), TICK_MS);
+    this.#awaitTick();
     for (let slot = 0; slot < this.#slots; slot++) {
       this.#routeOf(slot).wanted++;
       this.#pacer.wait(slot);
@@ -147,8 +147,8 @@ export class Holder {
     this.#health.restart();
     this.#meter.restart();
     // Seconds count anew.
-    if (this.#ticking !== null) clearInterval(this.#ticking);
-    this.#ticking = setInterval(() => this.#tick(), TICK_MS);
+    if (this.#ticking !== null) clearTimeout(this.#ticking);
+    this.#awaitTick();
     this.#ending = setTimeout(() => this.stop(), startMs + this.#plan.durationMs - this.#now());
     if (this.#plan.rate > 0) this.#alarm.set(startMs);
     else for (let index = 0; index < this.#active; index++) this.#startActive(this.#newTransfer());
@@ -440,12 +440,30 @@ export class Holder {
     this.#pauses.add(timer);
   }
 
+  /** The next one stands on the next whole second, so that they do not drift. */
+  #awaitTick(): void {
+    const elapsedMs = this.#elapsedMs;
+    const nextMs = (Math.floor(elapsedMs / TICK_MS) + 1) * TICK_MS;
+    this.#ticking = setTimeout(() => {
+      // A timer may be early by what its loop has not looked at the clock.
+      if (this.#elapsedMs >= nextMs) this.#tick();
+      this.#awaitTick();
+    }, nextMs - elapsedMs);
+  }
+
+  /** Since the beginning, or since that of holding, which may lie ahead. */
+  get #elapsedMs(): number {
+    return Math.max(0, this.#now() - (this.#phase === 'holding' ? this.#holdFromMs : this.#beganMs));
+  }
+
   #tick(): void {
     if (this.#phase === 'holding' && this.#plan.reconnect) this.#reconnect();
     const { rss, heapUsed } = process.memoryUsage();
     this.#tell({
       kind: 'tick',
       process: this.#process,
+      phase: this.#phase === 'holding' ? 'holding' : 'opening',
+      elapsedMs: this.#elapsedMs,
       counts: this.#counts(),
       residentBytes: rss,
       heapBytes: heapUsed,

@@ -27,6 +27,8 @@ export interface Recorded {
   readonly connectFailed: number;
   readonly lost: number;
   readonly closed: number;
+  readonly bytesReceived: number;
+  readonly bytesSent: number;
   readonly perLocalAddress: readonly number[];
   readonly corrected: HistogramPart | null;
   readonly raw: HistogramPart | null;
@@ -47,6 +49,8 @@ export class Recorder {
   #connectFailed = 0;
   #lost = 0;
   #closed = 0;
+  #bytesReceived = 0;
+  #bytesSent = 0;
   readonly #statuses = new Uint32Array(STATUSES);
   #errors: Record<string, number> = {};
   #examples: Record<string, string> = {};
@@ -76,6 +80,8 @@ export class Recorder {
   completed(transfer: Transfer, dueMs: number, tag: number, local: number): void {
     const { status, endUs, firstByteUs, tlsUs } = transfer;
     this.#completed++;
+    this.#bytesReceived += transfer.bytesReceived;
+    this.#bytesSent += transfer.bytesSent;
     this.#statuses[status] = (this.#statuses[status] as number) + 1;
     let latencyUs = endUs;
     this.#raw.record(endUs);
@@ -95,6 +101,8 @@ export class Recorder {
 
   failed(transfer: Transfer, code: string, message: string, tag: number, local: number): void {
     this.#failed++;
+    this.#bytesReceived += transfer.bytesReceived;
+    this.#bytesSent += transfer.bytesSent;
     this.#errors[code] = (this.#errors[code] ?? 0) + 1;
     if (!this.#known.has(code)) {
       this.#known.add(code);
@@ -106,7 +114,7 @@ export class Recorder {
       if (!transfer.reused) this.#opened(transfer, local);
     }
     if (transfer.retried) this.#repeatedOnce();
-    if (this.#tags.length > 0) (this.#tags[tag] as TagRecorder).failed(code);
+    if (this.#tags.length > 0) (this.#tags[tag] as TagRecorder).failed(code, transfer.bytesReceived);
   }
 
   /** A request is started; whether late is told by `lateMs`. */
@@ -135,6 +143,8 @@ export class Recorder {
       connectFailed: this.#connectFailed,
       lost: this.#lost,
       closed: this.#closed,
+      bytesReceived: this.#bytesReceived,
+      bytesSent: this.#bytesSent,
       perLocalAddress: this.#perLocalAddress.slice(),
       corrected: this.#corrected?.take() ?? null,
       raw: this.#raw.take(),
@@ -153,6 +163,8 @@ export class Recorder {
     this.#connectFailed = 0;
     this.#lost = 0;
     this.#closed = 0;
+    this.#bytesReceived = 0;
+    this.#bytesSent = 0;
     this.#errors = {};
     this.#examples = {};
     this.#perLocalAddress.fill(0);
@@ -187,8 +199,9 @@ class TagRecorder {
     this.#latency.record(latencyUs);
   }
 
-  failed(code: string): void {
+  failed(code: string, bytes: number): void {
     this.#failed++;
+    this.#bytes += bytes;
     this.#errors[code] = (this.#errors[code] ?? 0) + 1;
   }
 

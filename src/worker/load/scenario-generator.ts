@@ -14,7 +14,13 @@ import type { FromLoadShard, ScenarioInterval } from '../../protocol/load/messag
 import { type LoadPlan, shareOf } from '../../protocol/load/plan.ts';
 import { ArrivalSchedule, isConstant, valueAt } from '../../protocol/load/profile.ts';
 import { LATE_MS } from '../../protocol/load/result.ts';
-import { boundedName, SCENARIO_NAMES_MAX, type Scenario, type ScenarioPlan } from '../../protocol/load/scenario.ts';
+import {
+  boundedName,
+  OTHER_TAGS_MAX,
+  SCENARIO_NAMES_MAX,
+  type Scenario,
+  type ScenarioPlan,
+} from '../../protocol/load/scenario.ts';
 import { type RoutePlan, resolveRouteOptions } from '../../protocol/route-options.ts';
 import { EpollDriver } from '../multi/epoll-driver.ts';
 import { Multi } from '../multi/multi.ts';
@@ -46,6 +52,8 @@ export class ScenarioGenerator implements ScenarioHost, RunWork {
   readonly #files = new BodyFiles();
   /** Numbers of tags by name. */
   readonly #tags = new Map<string, number>();
+  /** Those that are counted together. */
+  readonly #otherTags = new Set<string>();
   readonly #users: VirtualUser[];
   /** Open loop: users with nothing to do. */
   readonly #free: VirtualUser[] = [];
@@ -141,6 +149,7 @@ export class ScenarioGenerator implements ScenarioHost, RunWork {
 
   tagNumber(given: string): number {
     const name = boundedName(this.#tags, given, SCENARIO_NAMES_MAX);
+    if (name !== given && this.#otherTags.size < OTHER_TAGS_MAX) this.#otherTags.add(given);
     let tag = this.#tags.get(name);
     if (tag === undefined) {
       tag = this.#requests.addTag();
@@ -331,13 +340,14 @@ export class ScenarioGenerator implements ScenarioHost, RunWork {
     };
   }
 
-  giveUp(): { unfinished: number; unfinishedIterations: number } {
+  giveUp(): Required<ReturnType<RunWork['giveUp']>> {
     for (; this.#late.length > 0; ) {
       if (this.counts(this.#late.shift()) && this.#left > 0) this.#iterations.notStarted++;
     }
     return {
       unfinished: [...this.#exchanges].filter(({ beganMs }) => this.counts(beganMs)).length,
       unfinishedIterations: [...this.#running].filter(({ dueMs }) => this.counts(dueMs)).length,
+      otherTags: this.#otherTags.size < OTHER_TAGS_MAX ? [...this.#otherTags] : null,
     };
   }
 

@@ -42,7 +42,7 @@ export interface RunWork {
   /** What was counted since the last call. */
   take(): Recorded & { readonly scenario?: ScenarioInterval };
   /** Nothing begins any more at all. Answers what is given up. */
-  giveUp(): Pick<LoadShardDone, 'unfinished' | 'unfinishedIterations'>;
+  giveUp(): Pick<LoadShardDone, 'unfinished' | 'unfinishedIterations' | 'otherTags'>;
   /** The multi is closed. */
   close(): void;
 }
@@ -70,7 +70,7 @@ export class ShardRun {
   readonly #tell: (message: FromLoadShard) => void;
   readonly #alarm: Alarm;
   /** Of the multi's stats at the last cut. */
-  #before = { opened: 0, reused: 0, bytesIn: 0, bytesOut: 0 };
+  #before = { opened: 0, reused: 0 };
 
   constructor(
     plan: LoadPlan,
@@ -179,7 +179,7 @@ export class ShardRun {
 
   #tellInterval(untilMs: number, last = false): void {
     const stats = this.#multi.stats();
-    const { opened, reused, bytesIn, bytesOut } = this.#before;
+    const { opened, reused } = this.#before;
     this.#before = stats;
     this.#tell({
       kind: 'interval',
@@ -189,8 +189,6 @@ export class ShardRun {
       last,
       lengthMs: Math.round(untilMs - this.#lastCutMs),
       ...this.#work.take(),
-      bytesReceived: stats.bytesIn - bytesIn,
-      bytesSent: stats.bytesOut - bytesOut,
       opened: stats.opened - opened,
       reused: stats.reused - reused,
       connections: stats.connections,
@@ -210,7 +208,7 @@ export class ShardRun {
 
   #finish(now: number): void {
     const measured = this.countFromMs === this.#measureMs;
-    const { unfinished, unfinishedIterations } = this.#work.giveUp();
+    const { unfinished, unfinishedIterations, otherTags } = this.#work.giveUp();
     this.#tellInterval(now, true);
     this.phase = 'over';
     this.#tell({
@@ -220,6 +218,7 @@ export class ShardRun {
       drainMs: Math.max(0, now - this.#drainFromMs),
       unfinished: measured ? unfinished : 0,
       ...(unfinishedIterations === undefined ? {} : { unfinishedIterations: measured ? unfinishedIterations : 0 }),
+      ...(otherTags === undefined ? {} : { otherTags }),
       health: this.health.report(),
     });
     this.health.stop();

@@ -13,6 +13,7 @@
  *          (again until nothing changes) -> notifications -> timer callback -> rethrow what a callback without a transfer threw
  */
 
+import { isInt32Array } from '../../protocol/built-ins.ts';
 import { MultiError, TransferError } from '../../protocol/errors.ts';
 import { describe } from '../../protocol/options.ts';
 import type { Io, Socket } from '../io/io.ts';
@@ -517,7 +518,12 @@ export class Multi {
   retry(transfer: Transfer): void {
     transfer.retried = true;
     transfer.connection = null;
+    this.#bytesOut += transfer.bytesSent;
     transfer.bytesSent = 0;
+    // What is told of a connection is of the one that answers, or fails.
+    transfer.dnsUs = -1;
+    transfer.connectUs = -1;
+    transfer.tlsUs = -1;
     transfer.sentUs = -1;
     transfer.firstByteUs = -1;
     transfer.pace?.stop(this);
@@ -711,7 +717,7 @@ function checkFunction(which: string, callback: unknown): void {
 }
 
 function checkTriples(events: Int32Array, count: number, first: number): void {
-  if (!(events instanceof Int32Array)) {
+  if (!isInt32Array(events)) {
     throw new MultiError('BAD_FUNCTION_ARGUMENT', `The events must be an Int32Array, not ${describe(events)}.`);
   }
   if (Number.isInteger(count) && Number.isInteger(first) && count >= 0 && first >= 0) {
