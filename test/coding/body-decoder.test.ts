@@ -6,7 +6,7 @@ import { type ContentCoding, codingNames, knownCodings } from '../../src/protoco
 import { TransferError } from '../../src/protocol/errors.ts';
 import { BodyDecoder, SLICE_BYTES } from '../../src/worker/content-coding/body-decoder.ts';
 import { decodersInUse } from '../../src/worker/content-coding/coding-decoder.ts';
-import { codingOf, ENCODER_NAMES, encode, json } from './rig.ts';
+import { codingOf, ENCODER_NAMES, encode, json, SILENT_PIECES, silentBomb } from './rig.ts';
 
 afterEach(() => expect(decodersInUse()).toBe(0));
 
@@ -21,7 +21,7 @@ function decodeAll(codings: readonly ContentCoding[], chunks: readonly Uint8Arra
         const count = decoder.decode(bytes, start, start + chunk.length);
         expect(count).toBeLessThanOrEqual(SLICE_BYTES);
         out.push(Buffer.from(decoder.decoded.subarray(0, count)));
-        if (count < SLICE_BYTES) break;
+        if (decoder.isDone) break;
         [bytes, start] = [Buffer.from(chunk), 0];
       }
     }
@@ -183,6 +183,58 @@ test('stacked codings are taken off from the last to the first, split at every b
     expect(decodeAll(codings, [largeCoded]).equals(large), stack.join()).toBe(true);
   }
 });
+
+test.each(Object.keys(SILENT_PIECES))('stacked codings that work for ever and give nothing: %s', (name) => {
+  const bomb = silentBomb(name);
+  expect(bomb.length).toBeLessThan(64 * 1024);
+  const began = performance.now();
+  const error = failureOf(() => decodeAll(['gzip', 'gzip', 'gzip', 'gzip'], [bomb]));
+  expect(error.code).toBe('BAD_CONTENT_CODING');
+  expect(error.message).toContain('far more than there is in it');
+  // Some 10 ms. All of it would be 8 GiB, at 1 to 4 ns a byte.
+  expect(performance.now() - began).toBeLessThan(3_000);
+});
+
+test('stacked codings that give nothing for long go on in another call, and what comes at last is whole', () => {
+  const silence = Buffer.concat(Array<Buffer>(45_000).fill(encode('gzip', '')));
+  const stack = Array<ContentCoding>(5).fill('gzip');
+  const coded = stack.reduce((bytes: Buffer) => Buffer.concat([silence, encode('gzip', bytes)]), Buffer.from('end'));
+  const decoder = new BodyDecoder(stack, 0);
+  let silentCalls = 0;
+  let text = '';
+  try {
+    do {
+      const count = decoder.decode(coded, 0, coded.length);
+      text += decoder.decoded.toString('latin1', 0, count);
+      if (count === 0) silentCalls++;
+    } while (!decoder.isDone);
+    decoder.finish();
+  } finally {
+    decoder.release();
+  }
+  expect(text).toBe('end');
+  // 3.6 MB of members without content are some 12 ms; a call is to end after one.
+  expect(silentCalls).toBeGreaterThan(1);
+});
+
+test('stacked codings of bytes that were flushed one by one pass, though they are many times as long in between', () => {
+  const data = Buffer.from(json(120_000));
+  const inner = gzipInBlocks(data, 1);
+  const coded = gzipInBlocks(inner, 6);
+  expect(coded.length).toBeGreaterThan(1_200_000);
+  expect(decodeAll(['gzip', 'gzip', 'gzip'], [encode('gzip', coded)]).equals(data)).toBe(true);
+});
+
+/** RFC 1951 §3.2.4: stored blocks of so many bytes each, then an empty one that is the last. */
+function gzipInBlocks(data: Buffer, blockBytes: number): Buffer {
+  const parts: Uint8Array[] = [Buffer.from('1f8b0800000000000003', 'hex')];
+  for (let at = 0; at < data.length; at += blockBytes) {
+    const piece = data.subarray(at, at + blockBytes);
+    parts.push(Uint8Array.of(0, piece.length, 0, ~piece.length & 0xff, 0xff), piece);
+  }
+  parts.push(Uint8Array.of(1, 0, 0, 0xff, 0xff), encode('gzip', data).subarray(-8));
+  return Buffer.concat(parts);
+}
 
 test('an inner coding that is cut off is told, though the outer one is whole', () => {
   const inner = encode('gzip', 'hello hello hello');

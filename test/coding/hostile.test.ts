@@ -7,7 +7,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { bodyOf } from '../streams/rig.ts';
 import { checkFailure, checkStats, eventually, expectNoSocketLeaks, poolFor, rejection } from '../wire/checks.ts';
 import { answer, head, rawPeer, request, type Script, send, serve } from '../wire/raw-peer.ts';
-import { codingOf, ENCODER_NAMES, encode, json, sized } from './rig.ts';
+import { codingOf, ENCODER_NAMES, encode, json, SILENT_PIECES, silentBomb, sized } from './rig.ts';
 
 expectNoSocketLeaks();
 
@@ -84,6 +84,22 @@ describe('hostile/143 bombs', () => {
     await Promise.all(drains);
     // A turn holds a few milliseconds of decoding, so far more than that is a turn that was not given up.
     expect(tookMs.sort((a, b) => a - b)[10]).toBeLessThan(250);
+  });
+
+  test.each([0, 1])('stacked codings that give nothing stop no shard, with shards: %i', async (shards) => {
+    const pool = poolFor({ shards });
+    const other = await rawPeer(serve(send(answer('hello'))));
+    for (const name of Object.keys(SILENT_PIECES)) {
+      const field = 'Content-Encoding: gzip, gzip, gzip, gzip';
+      const peer = await rawPeer(serve(send(sized(silentBomb(name), field))));
+      const began = performance.now();
+      const fetched = rejection(pool.fetch(peer.url, { collect: 'bytes' }));
+      expect(await (await pool.fetch(other.url)).text()).toBe('hello');
+      checkFailure(await fetched, { code: 'BAD_CONTENT_CODING', message: 'fetch failed', phase: 'body' });
+      // Some 20 ms. All of it would be 8 GiB, at 1 to 4 ns a byte.
+      expect(performance.now() - began, name).toBeLessThan(3_000);
+    }
+    await checkStats(pool, { inFlight: 0 });
   });
 
   test('a body that gives nothing for long: fifty thousand empty members', async () => {

@@ -55,3 +55,29 @@ export function chunked(body: Uint8Array, fields: readonly string[], trailers: r
   parts.push(Buffer.from(`0\r\n${trailers.map((line) => `${line}\r\n`).join('')}\r\n`, 'latin1'));
   return Buffer.concat(parts);
 }
+
+const STACK_PIECE_BYTES = 1024 * 1024;
+
+/** What an innermost gzip stream may go on with for ever without giving a byte, by name. */
+export const SILENT_PIECES: Readonly<Record<string, { readonly start: Buffer; readonly piece: Buffer }>> = {
+  // RFC 1951 §3.2.4: stored, not the last, no length.
+  'deflate blocks without content': {
+    start: Buffer.from('1f8b0800000000000003', 'hex'),
+    piece: repeated(Buffer.from([0, 0, 0, 0xff, 0xff])),
+  },
+  'zero padding': { start: zlib.gzipSync(''), piece: Buffer.alloc(STACK_PIECE_BYTES) },
+  'members without content': { start: Buffer.alloc(0), piece: repeated(zlib.gzipSync('')) },
+};
+
+function repeated(unit: Buffer): Buffer {
+  return Buffer.concat(Array<Buffer>(Math.floor(STACK_PIECE_BYTES / unit.length)).fill(unit));
+}
+
+/** A body of four times gzip: 8 GiB of such pieces go into the innermost, and nothing comes of it. */
+export function silentBomb(name: string): Buffer {
+  const { start, piece } = SILENT_PIECES[name] as { start: Buffer; piece: Buffer };
+  const begin = zlib.gzipSync(start);
+  // Members are one body together, so what repeats is compressed once.
+  const eightMiB = zlib.gzipSync(Buffer.concat(Array<Buffer>(8).fill(zlib.gzipSync(piece, { level: 9 }))));
+  return zlib.gzipSync(Buffer.concat([zlib.gzipSync(begin), ...Array<Buffer>(1024).fill(eightMiB)]), { level: 9 });
+}

@@ -1,6 +1,6 @@
 /**
  * A batch being filled: frames are encoded into one growing buffer. It knows frames only as words and bytes; what they mean
- * is `main-frames.ts`'s and `shard-frames.ts`'s. When it is sent is `batch-link.ts`'s.
+ * is told by `request-frames.ts`, `response-frames.ts` and `session-frames.ts`. When it is sent is `batch-link.ts`'s.
  */
 
 import { BATCH_HEADER_BYTES, BATCH_MAGIC } from './frames.ts';

@@ -1,7 +1,11 @@
 /**
  * One body being decoded: all its codings, the one put on last taken off first. It decodes on demand and into one buffer that
  * all bodies of a thread share, so what it keeps between two calls is the state of its codings and, where they are stacked, a
- * small buffer between each two. It does not pause, count credit or end transfers: see `decoding-forwarder.ts`.
+ * small buffer between each two. It does not pause, count credit or end transfers: see `body-decoders.ts`.
+ *
+ * What one call gives is bounded by SLICE_BYTES, and with one coding so is its work: that grows with what comes in and what goes out.
+ * Not so with stacked codings. A kilobyte may hold a gigabyte of deflate blocks without content, coded twice more, of which nothing ever
+ * goes out. So a call also ends after STACK_MS, and the body fails when more than an encoder could make of it went from one coding to the next.
  */
 
 import type { ContentCoding } from '../../protocol/content-codings.ts';
@@ -17,6 +21,16 @@ export const SLICE_BYTES = 128 * 1024;
 /** Between two codings of one body. */
 const BETWEEN_BYTES = 8 * 1024;
 
+/** Spent on stacked codings in one go, or little more: the clock is looked at after every BETWEEN_BYTES, 10 to 30 us. */
+const STACK_MS = 1;
+
+/**
+ * What a coding may take from the one outside it: so much, and BETWEEN_RATIO_MAX for each byte that the body has given. Encoders add little
+ * to what they are given; where each byte is flushed by itself it becomes 8, and 8 more with each coding on top.
+ */
+const BETWEEN_FREE_BYTES = 1024 * 1024;
+const BETWEEN_RATIO_MAX = 64;
+
 /** Where decoded bytes lie until the next body of this thread is decoded: made when the first body comes. */
 let slice: Buffer | null = null;
 
@@ -26,6 +40,8 @@ interface InnerStage {
   readonly input: Uint8Array;
   at: number;
   end: number;
+  /** Put into `input` so far. */
+  givenBytes: number;
 }
 
 const NO_BYTES = new Uint8Array(0);
@@ -35,6 +51,8 @@ export class BodyDecoder {
   decodedBytes = 0;
   /** Of the chunk that is being decoded, how much is done: it is offered again from its beginning. */
   taken = 0;
+  /** After `decode`: all that was offered is taken, and all that it gives was given. */
+  isDone = true;
   readonly #outermost: CodingDecoder;
   /** From the outside in; mostly there is none. */
   readonly #inner: readonly InnerStage[];
@@ -42,25 +60,35 @@ export class BodyDecoder {
   #input: Uint8Array = NO_BYTES;
   #at = 0;
   #end = 0;
+  /** When the call that is under way shall end, by `performance.now()`. Only for stacked codings. */
+  #untilMs = 0;
+  #interrupted = false;
 
   /** `codings`: in the order in which they were put on; one at least. `bytesMax`: `limits.decodedBytes`, 0 for none. */
   constructor(codings: readonly ContentCoding[], bytesMax: number) {
     const [outermost, ...inner] = codings.map((coding) => new CodingDecoder(coding)).reverse();
     this.#outermost = outermost as CodingDecoder;
-    this.#inner = inner.map((decoder) => ({ decoder, input: new Uint8Array(BETWEEN_BYTES), at: 0, end: 0 }));
+    this.#inner = inner.map((decoder) => ({
+      decoder,
+      input: new Uint8Array(BETWEEN_BYTES),
+      at: 0,
+      end: 0,
+      givenBytes: 0,
+    }));
     this.#bytesMax = bytesMax;
   }
 
   /**
    * Decodes up to SLICE_BYTES of what `bytes[start, end)` gives, and answers how many that are: they lie at the beginning of `decoded`.
-   * When it answers SLICE_BYTES there may be more: the same bytes must be offered again, unchanged. Otherwise all of them are taken.
-   * Throws TransferError BAD_CONTENT_CODING or LIMIT_EXCEEDED.
+   * When it is not done then (`isDone`), the same bytes must be offered again, unchanged; that may be so though it answers 0. Throws TransferError BAD_CONTENT_CODING or LIMIT_EXCEEDED.
    */
   decode(bytes: Uint8Array, start: number, end: number): number {
     slice ??= Buffer.allocUnsafeSlow(SLICE_BYTES);
     this.#input = bytes;
     this.#at = start + this.taken;
     this.#end = end;
+    this.#interrupted = false;
+    if (this.#inner.length > 0) this.#untilMs = performance.now() + STACK_MS;
     let count: number;
     try {
       count = this.#fill(this.#inner.length, slice, SLICE_BYTES);
@@ -68,9 +96,11 @@ export class BodyDecoder {
       throw this.#asTransferError(error);
     }
     this.#input = NO_BYTES;
-    this.taken = count === SLICE_BYTES ? this.#at - start : 0;
+    this.isDone = count < SLICE_BYTES && !this.#interrupted;
+    this.taken = this.isDone ? 0 : this.#at - start;
     this.decodedBytes += count;
     if (this.#bytesMax !== 0 && this.decodedBytes > this.#bytesMax) throw tooMuch(this.#bytesMax);
+    if (this.#inner.length > 0) this.#checkBetween();
     return count;
   }
 
@@ -96,7 +126,7 @@ export class BodyDecoder {
     for (const { decoder } of this.#inner) decoder.release();
   }
 
-  /** Fills `output[0, size)` with what stage `depth` gives (0: the outermost), as far as there is input. */
+  /** Fills `output[0, size)` with what stage `depth` gives (0: the outermost), as far as there is input and time. */
   #fill(depth: number, output: Uint8Array, size: number): number {
     if (depth === 0) {
       const count = this.#outermost.decode(this.#input, this.#at, this.#end, output, 0, size);
@@ -110,12 +140,23 @@ export class BodyDecoder {
       if (stage.at === stage.end && !decoder.pending) {
         stage.at = 0;
         stage.end = this.#fill(depth - 1, input, input.length);
+        stage.givenBytes += stage.end;
         if (stage.end === 0) break;
       }
       count += decoder.decode(input, stage.at, stage.end, output, count, size);
       stage.at = decoder.inputAt;
+      if (performance.now() >= this.#untilMs) {
+        this.#interrupted = true;
+        break;
+      }
     }
     return count;
+  }
+
+  #checkBetween(): void {
+    const bytesMax = BETWEEN_FREE_BYTES + BETWEEN_RATIO_MAX * this.decodedBytes;
+    if (this.#inner.every(({ givenBytes }) => givenBytes <= bytesMax)) return;
+    throw this.#asTransferError(new UndecodableBody('its codings give each other far more than there is in it'));
   }
 
   #asTransferError(error: unknown): unknown {

@@ -3,8 +3,9 @@
  * `response-forwarder.ts` and `body-collector.ts`.
  *
  * Decoding happens on the shard's thread, as bytes come: a small body is decoded within the turn that received it. A chunk may hold a
- * thousand times its size, though, so one body gets SLICE_BYTES in one go, and all bodies together TURN_MS before the
- * event loop has its turn. A chunk that is not done is refused (PAUSE): the engine keeps it, stops the socket, and offers it again.
+ * thousand times its size, though, or, with stacked codings, work for hours. So one body gets one call of its BodyDecoder in one go, which
+ * ends by itself, and all bodies together TURN_MS before the event loop has its turn. A chunk that is not done is refused (PAUSE): the
+ * engine keeps it, stops the socket, and offers it again.
  */
 
 import { type ContentCoding, codingNames, knownCodings } from '../../protocol/content-codings.ts';
@@ -12,7 +13,7 @@ import { TransferError } from '../../protocol/errors.ts';
 import type { Multi } from '../multi/multi.ts';
 import type { Transfer } from '../multi/transfer.ts';
 import { PAUSE } from '../multi/transfer-options.ts';
-import { BodyDecoder, SLICE_BYTES } from './body-decoder.ts';
+import { BodyDecoder } from './body-decoder.ts';
 
 /**
  * Spent on decoding by one shard between two turns of its event loop, or little more. Time and not bytes, because brotli decodes up
@@ -93,7 +94,7 @@ export class BodyDecoders {
     }
     this.#turnMs += performance.now() - began;
     const mustWait = count > 0 && sink(transfer, decoder.decoded, count);
-    if (count < SLICE_BYTES) {
+    if (decoder.isDone) {
       if (mustWait) transfer.pause();
       return undefined;
     }
