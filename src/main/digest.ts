@@ -14,8 +14,9 @@ const ALGORITHMS: readonly (readonly [name: string, hash: string])[] = [
   ['MD5', 'md5'],
 ];
 
-/** Origins and users whose challenge is kept. */
+/** Origins and users whose challenge is kept, and nonces whose count is. */
 const SESSIONS_MAX = 1_000;
+const NONCES_MAX = 1_000;
 const CLIENT_NONCE_BYTES = 16;
 /** More requests than this with one nonce (RFC 7616 §3.4: 8 hexadecimal digits) begin anew. */
 const NONCE_COUNT_MAX = 0xffff_ffff;
@@ -42,9 +43,14 @@ export interface DigestChallenge {
   readonly isStale: boolean;
 }
 
+/** Requests that were sent with a nonce, whoever the user was (RFC 7616 §3.4). */
+interface NonceUse {
+  count: number;
+}
+
 interface Session {
   readonly challenge: DigestChallenge;
-  count: number;
+  readonly use: NonceUse;
 }
 
 /** What answers a 401: a digest, or basic where that was allowed and nothing better was asked for. */
@@ -64,6 +70,8 @@ export function strongest(values: readonly string[], scheme: ChallengeAuth['sche
 export class DigestSessions {
   /** Oldest use first. */
   readonly #sessions = new Map<string, Session>();
+  /** By origin and nonce; the one that came longest ago first. A server may give many the same nonce, and the same one again. */
+  readonly #uses = new Map<string, NonceUse>();
 
   get size(): number {
     return this.#sessions.size;
@@ -71,12 +79,10 @@ export class DigestSessions {
 
   /** From now on requests of this user to this origin answer it. */
   remember(origin: string, { username }: Credentials, challenge: DigestChallenge): void {
-    const key = keyOf(origin, username);
-    this.#sessions.delete(key);
-    this.#sessions.set(key, { challenge, count: 0 });
-    if (this.#sessions.size <= SESSIONS_MAX) return;
-    const [oldest] = this.#sessions.keys();
-    if (oldest !== undefined) this.#sessions.delete(oldest);
+    const nonce = keyOf(origin, challenge.nonce);
+    const use = this.#uses.get(nonce) ?? { count: 0 };
+    putLast(this.#uses, nonce, use, NONCES_MAX);
+    putLast(this.#sessions, keyOf(origin, username), { challenge, use }, SESSIONS_MAX);
   }
 
   forget(origin: string, { username }: Credentials): void {
@@ -88,11 +94,15 @@ export class DigestSessions {
     const key = keyOf(origin, credentials.username);
     const session = this.#sessions.get(key);
     if (session === undefined) return null;
+    const { challenge, use } = session;
     this.#sessions.delete(key);
-    if (session.count >= NONCE_COUNT_MAX) return null;
+    if (use.count >= NONCE_COUNT_MAX) {
+      this.#uses.delete(keyOf(origin, challenge.nonce));
+      return null;
+    }
     this.#sessions.set(key, session);
-    session.count++;
-    return digestAuthorization(session.challenge, credentials, method, path, session.count, newClientNonce());
+    use.count++;
+    return digestAuthorization(challenge, credentials, method, path, use.count, newClientNonce());
   }
 }
 
@@ -195,6 +205,15 @@ function asUtf8(value: string): string {
   return text.includes('\ufffd') ? value : text;
 }
 
-function keyOf(origin: string, username: string): string {
-  return `${origin} ${username}`;
+function keyOf(origin: string, of: string): string {
+  return `${origin} ${of}`;
+}
+
+/** As the youngest of at most `max`. */
+function putLast<T>(map: Map<string, T>, key: string, value: T, max: number): void {
+  map.delete(key);
+  map.set(key, value);
+  if (map.size <= max) return;
+  const [oldest] = map.keys();
+  if (oldest !== undefined) map.delete(oldest);
 }

@@ -4,8 +4,8 @@ import { createHash } from 'node:crypto';
 import { type AuthOptions, type FetchInit, Pool, type RedirectStep } from 'shardfetch';
 import { afterAll, describe, expect, test } from 'vitest';
 import { checkFailure, checkRefusal, checkStats, expectNoSocketLeaks, poolFor, rejection } from '../wire/checks.ts';
-import { answer, closedPort, type Peer } from '../wire/raw-peer.ts';
-import { bodyOf, fieldOf, peerAnswering, redirectTo } from './redirecting.ts';
+import { answer, closedPort, deferred, gate, type Peer, send } from '../wire/raw-peer.ts';
+import { bodyOf, fieldOf, peerAnswering, redirectTo, status } from './redirecting.ts';
 
 expectNoSocketLeaks();
 
@@ -227,6 +227,31 @@ describe.each([{ shards: 1 }, { shards: 0 }])('$shards shards', ({ shards }) => 
       // Another user asks for a challenge of their own.
       await (await pool.fetch(peer.url, { auth: { ...auth, username: 'Scar' } })).text();
       expect(fieldOf(peer.requests()[4], 'authorization')).toBeUndefined();
+    });
+
+    test('requests at once, challenged with the same nonce: no count goes out twice, not even before a server that watches for it', async () => {
+      const used = new Set<string>();
+      const peers = Array.from({ length: 4 }, () => 0);
+      let asked = 0;
+      const all = deferred();
+      const peer = await peerAnswering((sent, path) => {
+        const { nonce, nc } = parametersOf(fieldOf(sent, 'authorization'));
+        if (nc === undefined) {
+          // Nobody is challenged before all have asked.
+          if (++asked === peers.length) all.resolve();
+          return [gate(all.promise), send(unauthorized('Digest realm="r", nonce="window", qop="auth"'))];
+        }
+        if (used.has(`${nonce} ${nc}`)) {
+          return unauthorized('Digest realm="r", nonce="window", qop="auth", stale=true');
+        }
+        used.add(`${nonce} ${nc}`);
+        return isRight(sent, 'md5', USER.password, false) ? answer(path) : status(403);
+      });
+      const own = poolFor({ shards });
+      const responses = await Promise.all(peers.map((_, at) => own.fetch(`${peer.origin}/${at}`, { auth })));
+      expect(responses.map((response) => response.status)).toEqual([200, 200, 200, 200]);
+      expect([...used].sort()).toEqual([1, 2, 3, 4].map((count) => `window 0000000${count}`));
+      expect(peer.requests()).toHaveLength(8);
     });
 
     test('a nonce that is too old: once more, with the new one', async () => {

@@ -104,3 +104,28 @@ test('sessions are kept for 1,000 users and origins, those used last', () => {
   sessions.forget('http://0.test', user);
   expect(sessions.authorization('http://0.test', user, 'GET', '/')).toBe(null);
 });
+
+test('the count is of the nonce: it goes on when the nonce comes again, for whichever user, and is of one origin', () => {
+  const sessions = new DigestSessions();
+  const first = challengeOf('Digest realm="r", nonce="first", qop="auth"');
+  const second = challengeOf('Digest realm="r", nonce="second", qop="auth"');
+  const user = { username: 'u', password: 'p' };
+  const other = { username: 'v', password: 'p' };
+  const next = (origin: string, credentials = user, challenge: DigestChallenge | null = null): string | undefined => {
+    if (challenge !== null) sessions.remember(origin, credentials, challenge);
+    return /nc=(\w+)/.exec(sessions.authorization(origin, credentials, 'GET', '/') ?? '')?.[1];
+  };
+  expect(next('http://a.test', user, first)).toBe('00000001');
+  expect(next('http://a.test', user, first)).toBe('00000002');
+  expect(next('http://a.test', other, first)).toBe('00000003');
+  expect(next('http://a.test')).toBe('00000004');
+  expect(next('http://a.test', user, second)).toBe('00000001');
+  expect(next('http://a.test', user, first)).toBe('00000005');
+  sessions.forget('http://a.test', user);
+  expect(next('http://a.test', user, first)).toBe('00000006');
+  expect(next('http://b.test', user, first)).toBe('00000001');
+  // As many are kept as sessions are: a server that gives each a nonce of its own fills no memory.
+  for (let at = 0; at < 1_000; at++) next('http://c.test', user, { ...first, nonce: String(at) });
+  expect(next('http://c.test', user, { ...first, nonce: '0' })).toBe('00000002');
+  expect(next('http://a.test', user, first)).toBe('00000001');
+});
