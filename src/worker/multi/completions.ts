@@ -5,17 +5,19 @@
 
 import type { Transfer } from './transfer.ts';
 
+/** Fewer places than these are not worth closing up. */
+const PLACES_MIN = 64;
+
 export class Completions {
   /** Messages that wait to be read. */
   unread = 0;
-  /** Places in order; null: dropped. */
+  /** Places in order, which `messagePlace` counts; null: read or dropped. */
   readonly #places: (Transfer | null)[] = [];
-  /** How many places were there before the first of `#places`: a transfer's `messagePlace` counts from the beginning of time. */
-  #before = 0;
+  /** All places before this one are empty. */
   #head = 0;
 
   add(transfer: Transfer): void {
-    transfer.messagePlace = this.#before + this.#places.length;
+    transfer.messagePlace = this.#places.length;
     this.#places.push(transfer);
     this.unread++;
   }
@@ -23,10 +25,12 @@ export class Completions {
   /** The next message's transfer, or null. */
   next(): Transfer | null {
     while (this.unread > 0) {
-      const transfer = this.#places[this.#head++] as Transfer | null;
-      if (transfer === null) continue;
-      this.#forget(transfer);
-      return transfer;
+      const transfer = this.#places[this.#head] as Transfer | null;
+      if (transfer !== null) {
+        this.drop(transfer);
+        return transfer;
+      }
+      this.#head++;
     }
     return null;
   }
@@ -34,17 +38,32 @@ export class Completions {
   /** The transfer was removed: its message, if it is unread, is never told (rule 6). */
   drop(transfer: Transfer): void {
     if (transfer.messagePlace < 0) return;
-    this.#places[transfer.messagePlace - this.#before] = null;
-    this.#forget(transfer);
-  }
-
-  #forget(transfer: Transfer): void {
+    this.#places[transfer.messagePlace] = null;
     transfer.messagePlace = -1;
     this.unread--;
-    if (this.unread > 0) return;
-    // Also when nobody ever reads: who removes in `onEnd` must not leave a place behind per transfer.
-    this.#before += this.#places.length;
-    this.#places.length = 0;
+    const places = this.#places.length;
+    if (this.unread === 0) this.#close(0);
+    else if (places >= PLACES_MIN && this.unread <= places >> 1) this.#closeUp();
+  }
+
+  /**
+   * Empty places go, also where a message stays unread for ever, or nobody ever reads. Half are empty, so each was paid for by the
+   * adding of one.
+   */
+  #closeUp(): void {
+    const places = this.#places;
+    let kept = 0;
+    for (let index = this.#head; index < places.length; index++) {
+      const transfer = places[index] as Transfer | null;
+      if (transfer === null) continue;
+      transfer.messagePlace = kept;
+      places[kept++] = transfer;
+    }
+    this.#close(kept);
+  }
+
+  #close(kept: number): void {
+    this.#places.length = kept;
     this.#head = 0;
   }
 }
