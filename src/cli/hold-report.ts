@@ -1,6 +1,6 @@
 /** A hold in text: a line or a few while it goes on, and a summary at its end. */
 
-import type { HoldProgress, HoldResult } from '../protocol/load/hold.ts';
+import type { HoldProgress, HoldResult, HoldSecond } from '../protocol/load/hold.ts';
 import { bytesText, countText, percentText, table, timeText } from './text.ts';
 
 const MS_PER_SECOND = 1_000;
@@ -14,7 +14,7 @@ export function holdProgressLine({ elapsedMs, phase, durationMs, wanted, second 
     return `opening, ${at}   ${countText(second.opened)} of ${countText(wanted)}   ${states}${failed}`;
   const of = ` of ${(durationMs / MS_PER_SECOND).toFixed(0)} s`;
   const errors = second.requestsFailed > 0 ? `   ${countText(second.requestsFailed)} requests failed` : '';
-  return `${at}${of}   ${states}${failed}   ${countText(second.completed)} answered/s   p99 ${timeText(second.p99Us)}   action ${actionText(second.actionUs)}   ${bytesText(second.residentBytes)}${errors}`;
+  return `${at}${of}   ${states}${failed}   ${countText(answeredPerSecond(second))} answered/s   p99 ${timeText(second.p99Us)}   action ${actionText(second.actionUs)}   ${bytesText(second.residentBytes)}${errors}`;
 }
 
 /** The same on a terminal, where there is room below each other. */
@@ -35,9 +35,13 @@ export function holdFrame({ elapsedMs, phase, durationMs, wanted, second }: Hold
     row('Action', second.actionUs === 0 ? '-' : actionText(second.actionUs)),
     row(
       'Requests',
-      `${countText(second.completed)}/s   p50 ${timeText(second.p50Us)}   p99 ${timeText(second.p99Us)}${second.requestsFailed > 0 ? `   ${countText(second.requestsFailed)} failed` : ''}`,
+      `${countText(answeredPerSecond(second))}/s   p50 ${timeText(second.p50Us)}   p99 ${timeText(second.p99Us)}${second.requestsFailed > 0 ? `   ${countText(second.requestsFailed)} failed` : ''}`,
     ),
   ];
+}
+
+function answeredPerSecond({ completed, lengthMs }: HoldSecond): number {
+  return (completed * MS_PER_SECOND) / lengthMs;
 }
 
 export function holdSummary(result: HoldResult): string {

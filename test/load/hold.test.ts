@@ -102,6 +102,30 @@ describe.concurrent('shardfetch hold', () => {
     }
   });
 
+  test('seconds count to when all were open and on from there, one by one', async () => {
+    const server = await startSocketServer();
+    const args = ['hold', '-j', '-c', '150', '--connect-rate', '100', '-P', '2', '-a', '1', '-d', '2s', server.url];
+    const { code, stdout, stderr } = await runCommand(args);
+    expect(code, stderr).toBe(0);
+    const { perSecond, requests } = resultOf(stdout);
+    const from = perSecond.findIndex(({ t }) => t === 0);
+    expect(from).toBeGreaterThan(0);
+    const opening = perSecond.slice(0, from);
+    const holding = perSecond.slice(from);
+    // A machine that is busy may hold a process up for more than a second.
+    const next = (seconds: typeof perSecond) =>
+      seconds.map(({ t, lengthMs }) => t + Math.max(1, Math.round(lengthMs / 1_000)));
+    expect(next(opening)).toEqual([...opening.slice(1).map(({ t }) => t), 0]);
+    expect(next(holding)).toEqual([...holding.slice(1).map(({ t }) => t), 2]);
+    expect(opening.at(-1)?.opened).toBe(150);
+    const opened = opening.map((second) => second.opened);
+    expect(opened).toEqual([...opened].sort((a, b) => a - b));
+    expect(holding.reduce((sum, { completed }) => sum + completed, 0)).toBe(requests.completed);
+    const told = ['opening, 1 s ', '\n1 s of 2 s ', '\n2 s of 2 s '].map((text) => stderr.indexOf(text));
+    expect(told).toEqual([...told].sort((a, b) => a - b));
+    expect(told[0]).toBe(0);
+  });
+
   test('--to: addresses in place of the host, in turn', async () => {
     const server = await startSocketServer(undefined, '0.0.0.0');
     const args = ['hold', '-qj', '-c', '30', '-a', '0', '-d', '200ms', '--to', '127.0.0.5-127.0.0.7'];
@@ -191,8 +215,9 @@ test('on a terminal a few lines are drawn over themselves, and taken away at the
   let text = '';
   const output = { isTTY: true, columns: 60, write: (part: string) => (text += part) };
   const view = openHoldView(output, false, { TERM: 'xterm' });
-  const second = { t: 1, connecting: 0, idle: 9_990, active: 10, opened: 10_003, failed: 0, lost: 3, completed: 1_200 };
+  const second = { t: 0, lengthMs: 1_000, connecting: 0, idle: 9_990, active: 10, opened: 10_003, failed: 0, lost: 3 };
   const figures = {
+    completed: 1_200,
     requestsFailed: 0,
     p50Us: 120,
     p99Us: 4_500,

@@ -1,12 +1,22 @@
 /** Puts together what the processes of a hold tell: seconds while it goes on, sums and maxima at its end. */
 
 import { Histogram } from '../../protocol/load/histogram.ts';
-import type { FromHoldProcess, HoldCounts, HoldMemory, HoldSecond, HoldTick } from '../../protocol/load/hold.ts';
+import type {
+  FromHoldProcess,
+  HoldCounts,
+  HoldMemory,
+  HoldPhase,
+  HoldSecond,
+  HoldTick,
+} from '../../protocol/load/hold.ts';
 
 type Done = Extract<FromHoldProcess, { kind: 'done' }>;
 type Opened = Extract<FromHoldProcess, { kind: 'opened' }>;
 
 const US_PER_MS = 1_000;
+const MS_PER_SECOND = 1_000;
+/** What is left of a second at the end of a phase counts as one from here on. */
+const REST_MS_MIN = 300;
 
 const NOTHING: HoldCounts = {
   connecting: 0,
@@ -27,16 +37,25 @@ const NOTHING: HoldCounts = {
 };
 
 export class HoldMerger {
-  readonly seconds: HoldSecond[] = [];
+  seconds: HoldSecond[] = [];
   readonly latency = new Histogram();
   readonly actionNs = new Histogram();
   /** By process; missing: not yet. */
   readonly ticks: HoldTick[] = [];
   readonly opened: Opened[] = [];
   readonly done: Done[] = [];
-  readonly #second = new Histogram();
+  readonly #processes: number;
+  readonly #onSecond: (second: HoldSecond, phase: HoldPhase) => void;
+  readonly #latencyOfSecond = new Histogram();
   #before: HoldCounts = NOTHING;
-  #holding = false;
+  #phase: HoldPhase = 'opening';
+  /** Of the phase, when the second began that is not complete. */
+  #cutMs = 0;
+
+  constructor(processes: number, onSecond: (second: HoldSecond, phase: HoldPhase) => void) {
+    this.#processes = processes;
+    this.#onSecond = onSecond;
+  }
 
   add(message: FromHoldProcess, process: number): void {
     switch (message.kind) {
@@ -46,10 +65,11 @@ export class HoldMerger {
         this.ticks[process] = message;
         if (message.latency !== null) {
           this.latency.addPart(message.latency);
-          this.#second.addPart(message.latency);
+          this.#latencyOfSecond.addPart(message.latency);
         }
         // What it took to open them is not what an action costs among them.
-        if (message.actionNs !== null && this.#holding) this.actionNs.addPart(message.actionNs);
+        if (message.actionNs !== null && message.phase === 'holding') this.actionNs.addPart(message.actionNs);
+        this.#cutWhole();
         return;
       case 'opened':
         this.opened[process] = message;
@@ -61,10 +81,18 @@ export class HoldMerger {
     message satisfies never;
   }
 
-  /** From here on actions are counted anew, in the processes too. */
+  /** All are open: from here on seconds and actions are counted anew, in the processes too. */
   hold(): void {
-    this.#holding = true;
+    this.#endOpening();
+    this.#phase = 'holding';
+    this.#cutMs = 0;
     this.#before = { ...this.counts, actions: 0, actionsMs: 0 };
+  }
+
+  /** All have told their last. */
+  end(): void {
+    if (this.#phase === 'opening') this.#endOpening();
+    else this.#cutRest(REST_MS_MIN);
   }
 
   get counts(): HoldCounts {
@@ -76,17 +104,48 @@ export class HoldMerger {
     return sums as unknown as HoldCounts;
   }
 
-  /** What happened since the last cut. */
-  cut(t: number): HoldSecond {
+  /** How far each process is in this phase; what one of the last phase's has told is nothing in this one. */
+  get #told(): number[] {
+    return Array.from({ length: this.#processes }, (_, process) => {
+      const tick = this.ticks[process];
+      return tick?.phase === this.#phase ? tick.elapsedMs : 0;
+    });
+  }
+
+  /** Up to the last whole second that all processes have told. */
+  #cutWhole(): void {
+    const toldMs = Math.min(...this.#told);
+    if (secondOf(toldMs) > secondOf(this.#cutMs)) this.#cut(secondOf(toldMs) * MS_PER_SECOND);
+  }
+
+  #cutRest(leastMs: number): void {
+    const toldMs = Math.max(...this.#told);
+    if (toldMs - this.#cutMs > leastMs) this.#cut(toldMs);
+  }
+
+  /** Only now is it known how long before the end each second of opening was. */
+  #endOpening(): void {
+    // One second at least is told, however quick it was.
+    this.#cutRest(this.seconds.length === 0 ? 0 : REST_MS_MIN);
+    const end = (this.seconds.at(-1)?.t ?? -1) + 1;
+    this.seconds = this.seconds.map((second) => ({ ...second, t: second.t - end }));
+  }
+
+  /** What happened since the last cut is a second. */
+  #cut(untilMs: number): void {
+    const t = secondOf(this.#cutMs);
+    const lengthMs = untilMs - this.#cutMs;
+    this.#cutMs = untilMs;
     const counts = this.counts;
     const before = this.#before;
     this.#before = counts;
     const actions = counts.actions - before.actions;
-    const [p50Us = 0, p99Us = 0] = this.#second.valuesAtPercentiles([50, 99]);
-    this.#second.clear();
+    const [p50Us = 0, p99Us = 0] = this.#latencyOfSecond.valuesAtPercentiles([50, 99]);
+    this.#latencyOfSecond.clear();
     const known = this.ticks.filter((tick) => tick !== undefined);
     const second: HoldSecond = {
       t,
+      lengthMs,
       connecting: counts.connecting,
       idle: counts.idle,
       active: counts.active,
@@ -102,7 +161,7 @@ export class HoldMerger {
       heapBytes: known.reduce((sum, { heapBytes }) => sum + heapBytes, 0),
     };
     this.seconds.push(second);
-    return second;
+    this.#onSecond(second, this.#phase);
   }
 
   get memory(): HoldMemory | null {
@@ -116,6 +175,10 @@ export class HoldMerger {
   get errorExamples(): Record<string, string> {
     return Object.assign({}, ...this.done.map(({ errorExamples }) => errorExamples)) as Record<string, string>;
   }
+}
+
+function secondOf(ms: number): number {
+  return Math.floor(ms / MS_PER_SECOND);
 }
 
 export function sumRecords(records: readonly Readonly<Record<string, number>>[]): Record<string, number> {

@@ -5,7 +5,13 @@
 
 import { readFileSync } from 'node:fs';
 import { TransferError } from '../../protocol/errors.ts';
-import { HOLD_SCHEMA, type HoldPlan, type HoldResult } from '../../protocol/load/hold.ts';
+import {
+  HOLD_SCHEMA,
+  type HoldPhase,
+  type HoldPlan,
+  type HoldResult,
+  type HoldSecond,
+} from '../../protocol/load/hold.ts';
 import { nativeIo } from '../../worker/io/native-io.ts';
 import { distributionOf } from './distribution.ts';
 import { environment } from './environment.ts';
@@ -19,8 +25,6 @@ import { probeTargets } from './preflight.ts';
 
 /** Processes begin so much later than they are told to: the message must have reached all. */
 const BEGIN_MS = 20;
-/** What is left of a second at the end counts as one from here on. */
-const SECOND_MS_MIN = 300;
 const MS_PER_SECOND = 1_000;
 const US_PER_MS = 1_000;
 const NS_PER_US = 1_000;
@@ -69,16 +73,11 @@ class HoldRun {
   readonly #plan: HoldPlan;
   readonly #onProgress: HoldOptions['onProgress'];
   readonly #notes: readonly string[];
-  readonly #merger = new HoldMerger();
+  readonly #merger: HoldMerger;
   readonly #processes: HoldProcesses;
   readonly #startedAt = new Date();
-  readonly #beganMs = performance.now();
   readonly #overflows = acceptOverflows();
-  #holdFromMs = 0;
   #openCount = 0;
-  /** Processes that have ticked since the last cut. */
-  readonly #ticked = new Set<number>();
-  #cutMs = 0;
   #stopped = false;
 
   constructor(resolved: ResolvedHold, onProgress: HoldOptions['onProgress'], notes: readonly string[]) {
@@ -86,12 +85,11 @@ class HoldRun {
     this.#plan = resolved.plan;
     this.#onProgress = onProgress;
     this.#notes = notes;
+    this.#merger = new HoldMerger(this.#plan.load.shards, (second, phase) => this.#tellSecond(second, phase));
     this.#processes = new HoldProcesses(this.#plan, (message, process) => {
       this.#merger.add(message, process);
       // One that has its plan only now was not there when all were told.
       if (message.kind === 'ready' && this.#stopped) this.#processes.tell({ kind: 'stop' });
-      if (message.kind === 'tick') this.#ticked.add(process);
-      if (this.#ticked.size === this.#plan.load.shards) this.#cut();
       if (message.kind === 'opened') this.#opened();
     });
   }
@@ -102,7 +100,7 @@ class HoldRun {
     } finally {
       await this.#processes.terminate();
     }
-    if (performance.now() - this.#cutMs > SECOND_MS_MIN) this.#cut();
+    this.#merger.end();
     return this.#result();
   }
 
@@ -115,27 +113,14 @@ class HoldRun {
   #opened(): void {
     this.#openCount++;
     if (this.#openCount < this.#plan.load.shards || this.#stopped) return;
-    this.#cut();
     this.#merger.hold();
-    this.#ticked.clear();
-    this.#holdFromMs = performance.now() + BEGIN_MS;
-    this.#cutMs = this.#holdFromMs;
     this.#processes.tell({ kind: 'active', startMs: nativeIo().now() + BEGIN_MS });
   }
 
-  /** A second of all processes is complete. */
-  #cut(): void {
-    this.#ticked.clear();
-    const now = performance.now();
-    // Some ticks follow a change, not a second.
-    if (now - this.#cutMs < SECOND_MS_MIN) return;
-    this.#cutMs = now;
-    const holding = this.#holdFromMs > 0;
-    const sinceMs = now - (holding ? this.#holdFromMs : this.#beganMs);
-    const second = this.#merger.cut(Math.round(sinceMs / MS_PER_SECOND) * (holding ? 1 : -1));
+  #tellSecond(second: HoldSecond, phase: HoldPhase): void {
     this.#onProgress?.({
-      elapsedMs: Math.max(0, sinceMs),
-      phase: holding ? 'holding' : 'opening',
+      elapsedMs: second.t * MS_PER_SECOND + second.lengthMs,
+      phase,
       durationMs: this.#plan.durationMs,
       wanted: this.#plan.load.connectionsMax,
       second,
@@ -150,7 +135,7 @@ class HoldRun {
     const heldMs = Math.max(0, ...done.map((process) => process.heldMs));
     const open = (second: { idle: number; active: number }) => second.idle + second.active;
     const held = counts.idle + counts.active;
-    const holding = seconds.filter(({ t }) => t > 0);
+    const holding = seconds.filter(({ t }) => t >= 0);
     const measured = {
       schema: HOLD_SCHEMA,
       version: packageVersion(),

@@ -3,6 +3,7 @@
 export { HISTOGRAM_MAX, Histogram } from '../../protocol/load/histogram.ts';
 export type {
   HoldMemory,
+  HoldPhase,
   HoldProcessResult,
   HoldProgress,
   HoldResult,
