@@ -84,7 +84,7 @@ export function addHoldFlags(command: Command): Command {
     .optionsGroup('What comes of it:')
     .option(
       '--fail-if <sentence>',
-      "exit code 99 when it is true: 'lost>0', 'held<10k', 'p99>250ms', 'heap>2KiB'",
+      "exit code 99 when it is true: 'lost>0', 'held<10k', 'errors>0.1%', 'p99>250ms', 'heap>2KiB'",
       collect,
       [],
     )

@@ -135,7 +135,12 @@ function addressRow(name: string, counts: Readonly<Record<string, number>>): str
 }
 
 function thresholdLine({ text, actual, crossed }: HoldResult['thresholds'][number]): string {
-  const found = actual === null ? 'nothing was measured' : String(Math.round(actual * 100) / 100);
+  const found =
+    actual === null
+      ? 'nothing was measured'
+      : text.includes('%')
+        ? percentText(actual)
+        : String(Math.round(actual * 100) / 100);
   return `  ${crossed ? 'FAILED' : 'passed'}  ${text}  (${found})`;
 }
 

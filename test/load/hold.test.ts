@@ -160,6 +160,26 @@ describe.concurrent('shardfetch hold', () => {
     if (flags.length > 1) expect(stderr).toMatch(/FAILED +lost>19 +\(20\)/);
   });
 
+  test('errors: what failed and what was answered with 400 or above, as in a load run', async () => {
+    let asked = 0;
+    const server = await startSocketServer((_request, response) => {
+      response.writeHead(++asked % 4 === 0 ? 503 : 200).end();
+    });
+    const sentences = ['errors>0', 'errors>20%', 'errors>30%', 'failed>0'].flatMap((text) => ['--fail-if', text]);
+    const args = ['hold', '-qj', '-c', '2', '-a', 'all', '-d', '500ms', ...sentences, server.url];
+    const { code, stdout, stderr } = await runCommand(args);
+    expect(code, stderr).toBe(99);
+    const { statuses, thresholds, requests } = resultOf(stdout);
+    const refused = statuses['503'] ?? 0;
+    expect(refused).toBeGreaterThan(2);
+    expect(thresholds).toEqual([
+      { text: 'errors>0', actual: refused, crossed: true },
+      { text: 'errors>20%', actual: refused / requests.completed, crossed: true },
+      { text: 'errors>30%', actual: refused / requests.completed, crossed: false },
+      { text: 'failed>0', actual: 0, crossed: false },
+    ]);
+  });
+
   test('a server that closes after each answer is told apart from one that drops connections', async () => {
     const server = await startSocketServer((_request, response) => {
       response.setHeader('connection', 'close').end('bye');

@@ -119,7 +119,7 @@ function measure({ metric, of, part, share }: Threshold, result: LoadResult): nu
     case 'rate':
       return result.durationMs > 0 ? result.rate : null;
     case 'errors':
-      return amountOf(requests.failed + countStatuses(statuses, (status) => status >= 400), ended, share);
+      return amountOf(errorCount(requests, statuses), ended, share);
     case 'failed':
       return amountOf(requests.failed, ended, share);
     case 'late':
@@ -153,6 +153,11 @@ function latencyOf(distribution: LoadDistribution, of: string): number | null {
   if (of === 'max') return distribution.maxUs;
   if (of === 'min') return distribution.minUs;
   return Histogram.decode(distribution.histogram).valueAtPercentile(Number(of.slice(1)));
+}
+
+/** Requests that failed, and those answered with status 400 or above. */
+export function errorCount({ failed }: { readonly failed: number }, statuses: LoadResult['statuses']): number {
+  return failed + countStatuses(statuses, (status) => status >= 400);
 }
 
 function countStatuses(statuses: Readonly<Record<string, number>>, counts: (status: number) => boolean): number {
