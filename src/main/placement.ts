@@ -17,7 +17,7 @@ import type { PlacementOption } from './options.ts';
 const LOAD_FLOOR = 64;
 /** How far above the average a shard's load may be. */
 const LOAD_FACTOR = 1.25;
-/** Keys whose rankings are kept while nothing of theirs is in flight. */
+/** Keys whose rankings are kept while nothing of theirs is in flight: those that were in use last. */
 const KEYS_MAX = 10_000;
 
 /** A key's ranking and what is in flight for it. */
@@ -28,6 +28,9 @@ export class Place {
   /** In flight per rank. */
   readonly inFlight: Int32Array;
   inFlightTotal = 0;
+  /** Its neighbours among the quiet places; itself: it is not among them. Theirs alone (`QuietPlaces`). */
+  older: Place = this;
+  newer: Place = this;
 
   constructor(key: string, ranking: Uint16Array) {
     this.key = key;
@@ -47,6 +50,7 @@ export class Placement {
   readonly #spread: boolean;
   readonly #isAlive: (shard: number) => boolean;
   readonly #places = new Map<string, Place>();
+  readonly #quiet = new QuietPlaces();
   #inFlight = 0;
 
   constructor(shards: number, perOrigin: number, option: PlacementOption, isAlive: (shard: number) => boolean) {
@@ -62,9 +66,9 @@ export class Placement {
   placeOf(key: string): Place {
     let place = this.#places.get(key);
     if (place === undefined) {
-      if (this.#places.size >= KEYS_MAX) this.#forgetQuiet();
       place = new Place(key, rankShards(key, this.#shards));
       this.#places.set(key, place);
+      this.#becomesQuiet(place);
     }
     return place;
   }
@@ -75,7 +79,7 @@ export class Placement {
     if (rank < 0) return -1;
     const shard = place.ranking[rank] as number;
     place.inFlight[rank] = (place.inFlight[rank] as number) + 1;
-    place.inFlightTotal++;
+    if (place.inFlightTotal++ === 0) this.#quiet.remove(place);
     this.load[shard] = (this.load[shard] as number) + 1;
     this.#inFlight++;
     this.rank = rank;
@@ -86,9 +90,9 @@ export class Placement {
   release(place: Place, rank: number): void {
     const shard = place.ranking[rank] as number;
     place.inFlight[rank] = (place.inFlight[rank] as number) - 1;
-    place.inFlightTotal--;
     this.load[shard] = (this.load[shard] as number) - 1;
     this.#inFlight--;
+    if (--place.inFlightTotal === 0) this.#becomesQuiet(place);
   }
 
   /** How many of an origin's connections the shard at this rank may hold. */
@@ -120,8 +124,47 @@ export class Placement {
     return best;
   }
 
-  #forgetQuiet(): void {
-    for (const [key, place] of this.#places) if (place.inFlightTotal === 0) this.#places.delete(key);
+  /** One comes in, so one too many goes: no request ever looks at all of them. */
+  #becomesQuiet(place: Place): void {
+    this.#quiet.add(place);
+    const oldest = this.#quiet.takeBeyond(KEYS_MAX);
+    // Another place may have its key by now, where the caller's code ran between two steps of a request.
+    if (oldest !== null && this.#places.get(oldest.key) === oldest) this.#places.delete(oldest.key);
+  }
+}
+
+/** Places with nothing in flight, those that became so last behind the others: a ring through the places themselves. */
+class QuietPlaces {
+  /** Behind the newest and before the oldest. */
+  readonly #ends = new Place('', new Uint16Array(0));
+  #size = 0;
+
+  add(place: Place): void {
+    const { older } = this.#ends;
+    place.older = older;
+    place.newer = this.#ends;
+    older.newer = place;
+    this.#ends.older = place;
+    this.#size++;
+  }
+
+  /** Does nothing where it is not among them. */
+  remove(place: Place): void {
+    const { older, newer } = place;
+    if (older === place) return;
+    older.newer = newer;
+    newer.older = older;
+    place.older = place;
+    place.newer = place;
+    this.#size--;
+  }
+
+  /** Takes the oldest out where there are more than so many. */
+  takeBeyond(most: number): Place | null {
+    if (this.#size <= most) return null;
+    const oldest = this.#ends.newer;
+    this.remove(oldest);
+    return oldest;
   }
 }
 

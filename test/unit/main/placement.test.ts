@@ -135,10 +135,39 @@ test('counts return to zero after random load (model)', () => {
   expect([...placement.load]).toEqual([0, 0, 0, 0, 0, 0]);
 });
 
-test('a million quiet keys leave a bounded number behind', () => {
+test('a million quiet keys leave a bounded number behind: those in flight, and those used last', () => {
   const placement = new Placement(2, 4, 'origin', alive);
-  const kept = placement.placeOf('http://kept.test');
-  placement.choose(kept);
-  for (let key = 0; key < 30_000; key++) placement.placeOf(`http://${key}.test`);
-  expect(placement.placeOf('http://kept.test')).toBe(kept);
+  const busy = placement.placeOf('http://busy.test');
+  placement.choose(busy);
+  const unused = placement.placeOf('http://unused.test');
+  const used = placement.placeOf('http://used.test');
+  for (let key = 0; key < 30_000; key++) {
+    placement.placeOf(`http://${key}.test`);
+    if (key % 1_000 > 0) continue;
+    placement.choose(used);
+    placement.release(used, placement.rank);
+  }
+  expect(placement.placeOf('http://busy.test')).toBe(busy);
+  expect(placement.placeOf('http://used.test')).toBe(used);
+  expect(placement.placeOf('http://unused.test')).not.toBe(unused);
+  const last = placement.placeOf('http://29999.test');
+  // Once its request is over it is as quiet as any, and may go.
+  placement.release(busy, 0);
+  for (let key = 0; key < 9_997; key++) placement.placeOf(`http://more-${key}.test`);
+  expect([placement.placeOf('http://29999.test') === last, placement.placeOf('http://busy.test') === busy]).toEqual([
+    true,
+    true,
+  ]);
+  for (let key = 0; key < 10_000; key++) placement.placeOf(`http://again-${key}.test`);
+  expect(placement.placeOf('http://busy.test')).not.toBe(busy);
+});
+
+test('60,000 keys in flight at once are placed in no time', () => {
+  const placement = new Placement(4, 6, 'origin', alive);
+  const startMs = performance.now();
+  for (let key = 0; key < 60_000; key++) placement.choose(placement.placeOf(`http://${key}.test`));
+  // It took half a minute where each new key looked at all of them.
+  expect(performance.now() - startMs).toBeLessThan(3_000);
+  for (let key = 0; key < 60_000; key++) placement.release(placement.placeOf(`http://${key}.test`), 0);
+  expect([...placement.load]).toEqual([0, 0, 0, 0]);
 });
