@@ -28,6 +28,8 @@ export class Place {
   /** In flight per rank. */
   readonly inFlight: Int32Array;
   inFlightTotal = 0;
+  /** Called once, when fewer than `perOrigin` are in flight; null: nobody waits for that. */
+  onRoom: ((place: Place) => void) | null = null;
   /** Its neighbours among the quiet places; itself: it is not among them. Theirs alone (`QuietPlaces`). */
   older: Place = this;
   newer: Place = this;
@@ -93,6 +95,11 @@ export class Placement {
     this.load[shard] = (this.load[shard] as number) - 1;
     this.#inFlight--;
     if (--place.inFlightTotal === 0) this.#becomesQuiet(place);
+    if (place.onRoom !== null && place.inFlightTotal < this.#perOrigin) {
+      const { onRoom } = place;
+      place.onRoom = null;
+      onRoom(place);
+    }
   }
 
   /** How many of an origin's connections the shard at this rank may hold. */

@@ -472,4 +472,23 @@ describe('events', () => {
       'connectionError ECONNREFUSED',
     ]);
   });
+
+  test("drain, too, when the last request of the origin to end is one of the pool's fetch", async () => {
+    const held = [request(), wait(100), send(answer('a'))];
+    const peer = await rawPeer([...held, ...held], [request(), send(answer('a')), ...held]);
+    const pool = poolFor({ shards: 0, connections: { perOrigin: 2 } });
+    const dispatcher = pool.dispatcher();
+    const drained: string[] = [];
+    dispatcher.on('drain', (origin: URL) => drained.push(origin.origin));
+    const first = pool.fetch(`${peer.origin}/held`).then((response) => response.text());
+    await eventually(() => peer.requests().length === 1, 'the first is under way');
+    const { handler, over } = (SHAPES[1] as (typeof SHAPES)[0]).record();
+    expect(dispatcher.dispatch({ origin: peer.origin, path: '/', method: 'GET' }, handler)).toBe(false);
+    const third = pool.fetch(`${peer.origin}/held`).then((response) => response.text());
+    await over;
+    // Two of fetch's have the origin's two connections.
+    await Promise.all([first, third]);
+    await eventually(() => drained.length > 0, 'drain was told');
+    expect(drained).toEqual([peer.origin]);
+  });
 });

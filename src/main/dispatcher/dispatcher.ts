@@ -159,8 +159,9 @@ export class PoolDispatcher extends DispatcherBase {
   readonly #pool: DispatchPool;
   readonly #requests: DispatchRequests;
   #state: 'open' | 'closing' | 'destroyed' = 'open';
-  /** Where `dispatch` has answered false. */
-  readonly #full = new Set<Place>();
+  /** Where `dispatch` has answered false, and to whose origins. */
+  readonly #full = new Map<Place, Set<string>>();
+  readonly #onRoom = (place: Place): void => this.#hasRoom(place);
   readonly #owner: DispatchOwner = {
     connected: (exchange) => this.#tell('connect', exchange.request.target.url.origin),
     ended: (exchange, failure) => this.#ended(exchange, failure),
@@ -233,7 +234,7 @@ export class PoolDispatcher extends DispatcherBase {
     exchange.wasSent();
     const { place } = exchange;
     if (place.inFlightTotal < this.#pool.perOrigin) return true;
-    this.#full.add(place);
+    this.#isFull(place, asked.target.url.origin);
     return false;
   }
 
@@ -263,14 +264,31 @@ export class PoolDispatcher extends DispatcherBase {
     return settle(this.#pool.destroy(isCallback ? undefined : error), isCallback ? error : callback);
   }
 
-  #ended({ place, request: { target } }: DispatchExchange, failure: unknown): void {
-    if (TransferError.is(failure)) {
-      const { origin } = target.url;
-      if (isConnectFailure(failure)) this.#tell('connectionError', origin, dispatchFailure(failure));
-      else if (isLoss(failure)) this.#tell('disconnect', origin, dispatchFailure(failure));
+  #ended({ request: { target } }: DispatchExchange, failure: unknown): void {
+    if (!TransferError.is(failure)) return;
+    const { origin } = target.url;
+    if (isConnectFailure(failure)) this.#tell('connectionError', origin, dispatchFailure(failure));
+    else if (isLoss(failure)) this.#tell('disconnect', origin, dispatchFailure(failure));
+  }
+
+  /** A function of the caller's may give several origins one place. */
+  #isFull(place: Place, origin: string): void {
+    const origins = this.#full.get(place);
+    if (origins !== undefined) {
+      origins.add(origin);
+      return;
     }
-    if (this.#full.size === 0 || place.inFlightTotal >= this.#pool.perOrigin || !this.#full.delete(place)) return;
-    outside(() => this.emit('drain', new URL(target.url.origin)));
+    this.#full.set(place, new Set([origin]));
+    place.onRoom = this.#onRoom;
+  }
+
+  /** Any request of the pool may have made it, one of `fetch` too. What ends it is told first: hence in the microtask behind. */
+  #hasRoom(place: Place): void {
+    const origins = this.#full.get(place) ?? [];
+    this.#full.delete(place);
+    queueMicrotask(() => {
+      for (const origin of origins) outside(() => this.emit('drain', new URL(origin)));
+    });
   }
 
   #tell(event: 'connect' | 'disconnect' | 'connectionError', origin: string, error?: Error): void {

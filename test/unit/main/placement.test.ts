@@ -171,3 +171,17 @@ test('60,000 keys in flight at once are placed in no time', () => {
   for (let key = 0; key < 60_000; key++) placement.release(placement.placeOf(`http://${key}.test`), 0);
   expect([...placement.load]).toEqual([0, 0, 0, 0]);
 });
+
+test('who waits for room hears of it once, when there is some, whoever made it', () => {
+  const placement = new Placement(1, 2, 'origin', alive);
+  const place = placement.placeOf('http://a.test');
+  const told: Place[] = [];
+  for (let more = 0; more < 3; more++) placement.choose(place);
+  place.onRoom = (which) => told.push(which);
+  placement.release(place, 0);
+  expect(told).toEqual([]);
+  placement.release(place, 0);
+  expect(told).toEqual([place]);
+  placement.release(place, 0);
+  expect(told).toHaveLength(1);
+});
