@@ -359,4 +359,23 @@ describe.each(SHARDS)('$name', ({ shards }) => {
       message: 'mine',
     });
   });
+
+  test('fields called __proto__ are fields like any, in heads and in trailers', async () => {
+    const fields = '__proto__: a\r\n__proto__: b\r\nx: y\r\n\r\n';
+    const steps = [
+      request(),
+      send(`HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n${fields}2\r\nok\r\n0\r\n${fields}`),
+    ];
+    const peer = await rawPeer([...steps, ...steps]);
+    const dispatcher = poolFor({ shards }).dispatcher();
+    const { headers, trailers, body } = await dispatcher.request({ origin: peer.origin, path: '/' });
+    expect(await body.text()).toBe('ok');
+    const target = new PassThrough().resume();
+    const streamed = await dispatcher.stream({ origin: peer.origin, path: '/' }, () => target);
+    for (const record of [headers, trailers, streamed.trailers]) {
+      expect(Object.getPrototypeOf(record)).toBe(Object.prototype);
+      expect(Object.getOwnPropertyDescriptor(record, '__proto__')?.value).toEqual(['a', 'b']);
+      expect(record.x).toBe('y');
+    }
+  });
 });

@@ -12,7 +12,7 @@ import {
 import type { DispatchOptions } from './dispatch-options.ts';
 import { DispatchError, invalidDispatch } from './errors.ts';
 import type { DispatchController } from './handler.ts';
-import type { ParsedFields } from './raw-headers.ts';
+import { copyFields, type ParsedFields } from './raw-headers.ts';
 import { ResponseBody } from './response-body.ts';
 
 export interface RequestOptions extends ApiOptions {
@@ -96,7 +96,7 @@ class RequestHandler extends ApiHandler {
   }
 
   onResponseEnd(_controller: DispatchController, trailers: ParsedFields): void {
-    Object.assign(this.#trailers, trailers);
+    copyFields(this.#trailers, trailers);
     this.#body?.push(null);
   }
 

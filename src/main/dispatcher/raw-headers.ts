@@ -41,8 +41,7 @@ export function asRecord(fields: RawFields): ParsedFields {
     const name = (fields[index] as string).toLowerCase();
     const value = fields[index + 1] as string;
     if (!Object.hasOwn(record, name)) {
-      // Not by assignment: a server may call a field __proto__.
-      Object.defineProperty(record, name, { value, enumerable: true, configurable: true, writable: true });
+      setField(record, name, value);
       continue;
     }
     const before = record[name] as string | string[];
@@ -50,4 +49,14 @@ export function asRecord(fields: RawFields): ParsedFields {
     else record[name] = [before, value];
   }
   return record;
+}
+
+/** All fields of another record, into one that the caller has already. Interceptors may tell of none by nothing. */
+export function copyFields(into: Record<string, unknown>, from: ParsedFields | null | undefined): void {
+  for (const [name, value] of Object.entries(from ?? {})) setField(into, name, value);
+}
+
+/** Not by assignment: a server may call a field __proto__. */
+function setField(record: Record<string, unknown>, name: string, value: unknown): void {
+  Object.defineProperty(record, name, { value, enumerable: true, configurable: true, writable: true });
 }
