@@ -378,4 +378,14 @@ describe.each(SHARDS)('$name', ({ shards }) => {
       expect(record.x).toBe('y');
     }
   });
+
+  test('throwOnError says what the peer said short, quoted and printable', async () => {
+    const reason = `\x9b31m"${'A'.repeat(20_000)}`;
+    const answer = Buffer.from(`HTTP/1.1 404 ${reason}\r\ncontent-length: 0\r\n\r\n`, 'latin1');
+    const peer = await rawPeer([request(), send(answer)]);
+    const dispatcher = poolFor({ shards }).dispatcher();
+    const failure = await rejection(dispatcher.request({ origin: peer.origin, path: '/', throwOnError: true }));
+    const said = `"\\x9b31m\\"${'A'.repeat(40 - 5)}…"`;
+    expect(failure).toMatchObject({ message: `Response status code 404: ${said}`, statusCode: 404 });
+  });
 });

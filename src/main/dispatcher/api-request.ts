@@ -1,5 +1,6 @@
 /** `dispatcher.request`: the response with its body as a Readable. */
 
+import { excerptText } from '../../protocol/http1/excerpt.ts';
 import {
   ApiHandler,
   type ApiOptions,
@@ -128,7 +129,7 @@ async function failWith(
   } catch {
     // The status is what counts.
   }
-  const message = `Response status code ${statusCode}${statusText ? `: ${statusText}` : ''}`;
+  const message = `Response status code ${statusCode}${statusText ? `: ${excerptText(statusText)}` : ''}`;
   const error = new DispatchError('UND_ERR_RESPONSE_STATUS_CODE', message);
   const text = bytes > ERROR_BODY_BYTES_MAX ? undefined : Buffer.concat(chunks).toString();
   const facts = { status: statusCode, statusCode, headers: headers as ShownHeaders, body: text };
