@@ -10,9 +10,9 @@ import { checkHeader } from '../protocol/http1/request-head.ts';
 import { describe } from '../protocol/options.ts';
 
 /**
- * A cookie jar as tough-cookie has it, or part of one. Both functions may answer a promise, call back, or answer at once. With
- * three parameters `setCookie` is called with the callback as the third, otherwise with options (`{ ignoreError: true }`: a
- * cookie that is refused is no error) as the third and the callback as the fourth.
+ * A cookie jar as tough-cookie has it, or part of one. Both functions may answer a promise, call back, or answer at once. A callback is
+ * given where there is a parameter for it: the second of `getCookieString`, the last of `setCookie`, whose third, of four, are options
+ * (`{ ignoreError: true }`: a cookie that is refused is no error). Where there is none, undefined is an answer: no cookies, or done.
  */
 export interface CookieJar {
   /** What the Cookie field is to say for a URL; '' for nothing. */
@@ -23,12 +23,15 @@ export interface CookieJar {
   setCookie(cookie: string, url: string, ...rest: any[]): unknown;
 }
 
+type Callback = (error: unknown, value?: unknown) => void;
+
 /** Set-Cookie lines of one response that are stored (as curl). */
 const SET_COOKIES_MAX = 50;
 /** Name and value of one cookie together (RFC 6265bis §5.6); longer ones are not stored. */
 const COOKIE_BYTES_MAX = 4_096;
 /** The Cookie field (as curl); what does not fit is left out, whole cookies at a time. */
 const COOKIE_FIELD_BYTES_MAX = 8_190;
+/** Parameters of a setCookie that takes a callback: as the third, or behind options. */
 const CALLBACK_THIRD = 3;
 
 /** The option `cookies`. null: none. Throws TransferError INVALID_ARGUMENT. */
@@ -44,7 +47,9 @@ export function checkCookies(jar: unknown): CookieJar | null {
 
 /** The jar's cookies for a URL; '' for none. Rejects with a TransferError. */
 export async function cookiesFor(jar: CookieJar, url: string): Promise<string> {
-  const cookies = await asked('getCookieString', (callback) => jar.getCookieString(url, callback));
+  const cookies = await asked('getCookieString', takesCallback(jar), (...callback) =>
+    jar.getCookieString(url, ...(callback as [Callback])),
+  );
   if (cookies === undefined || cookies === null || cookies === '') return '';
   if (typeof cookies !== 'string') {
     throw invalidArgument(
@@ -60,10 +65,11 @@ export async function cookiesFor(jar: CookieJar, url: string): Promise<string> {
 export async function storeCookies(jar: CookieJar, lines: readonly string[], url: string): Promise<void> {
   for (const line of lines.slice(0, SET_COOKIES_MAX)) {
     if (!mayBeStored(line, url)) continue;
-    await asked('setCookie', (callback) =>
-      jar.setCookie.length === CALLBACK_THIRD
-        ? jar.setCookie(line, url, callback)
-        : jar.setCookie(line, url, { ignoreError: true }, callback),
+    const { length } = jar.setCookie;
+    await asked('setCookie', length >= CALLBACK_THIRD, (...callback) =>
+      length === CALLBACK_THIRD
+        ? jar.setCookie(line, url, ...callback)
+        : jar.setCookie(line, url, { ignoreError: true }, ...callback),
     );
   }
 }
@@ -112,20 +118,27 @@ function nameOf(pair: string): string {
   return equals < 0 ? pair : pair.slice(0, equals);
 }
 
+/** tough-cookie 2 takes its callback out of `arguments`: its setCookie alone shows that it has any. */
+function takesCallback({ getCookieString, setCookie }: CookieJar): boolean {
+  return getCookieString.length >= 2 || (getCookieString.length === 0 && setCookie.length >= CALLBACK_THIRD);
+}
+
 /** Whichever comes first: the value of a promise, what the callback is given, or what was answered at once. */
-function asked(name: string, ask: (callback: (error: unknown, value?: unknown) => void) => unknown): Promise<unknown> {
+function asked(name: string, callsBack: boolean, ask: (...callback: [] | [Callback]) => unknown): Promise<unknown> {
   return new Promise((resolve, reject) => {
     const fail = (error: unknown): void => reject(jarFailure(name, error));
     let returned: unknown;
     try {
-      returned = ask((error, value) => (error === null || error === undefined ? resolve(value) : fail(error)));
+      const callback: Callback = (error, value) =>
+        error === null || error === undefined ? resolve(value) : fail(error);
+      returned = callsBack ? ask(callback) : ask();
     } catch (error) {
       fail(error);
       return;
     }
     if (typeof (returned as PromiseLike<unknown> | null | undefined)?.then === 'function') {
       (returned as PromiseLike<unknown>).then(resolve, fail);
-    } else if (returned !== undefined) {
+    } else if (returned !== undefined || !callsBack) {
       resolve(returned);
     }
   });

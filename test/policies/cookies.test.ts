@@ -234,6 +234,47 @@ describe('jars of other shapes', () => {
         },
       }),
     },
+    {
+      what: 'answers at once, setCookie with nothing',
+      make: (kept) => ({
+        getCookieString(url) {
+          kept.urls.push(url);
+          return 'a=1';
+        },
+        setCookie(cookie: string, url: string) {
+          kept.lines.push(cookie);
+          kept.urls.push(url);
+        },
+      }),
+    },
+    {
+      what: 'promises where no callback is given, as tough-cookie 4 has it',
+      make: (kept) => ({
+        getCookieString(...given: unknown[]) {
+          kept.urls.push(given[0] as string);
+          return given.length === 1 ? Promise.resolve('a=1') : undefined;
+        },
+        setCookie(...given: unknown[]) {
+          kept.lines.push(given[0] as string);
+          kept.urls.push(given[1] as string);
+          return given.length < 4 ? Promise.resolve() : undefined;
+        },
+      }),
+    },
+    {
+      what: 'a callback out of `arguments`, as tough-cookie 2 has it',
+      make: (kept) => ({
+        getCookieString(...given: unknown[]) {
+          kept.urls.push(given[0] as string);
+          setImmediate(() => (given[1] as (error: null, cookies: string) => void)(null, 'a=1'));
+        },
+        setCookie(cookie: string, url: string, _options: object, callback: () => void) {
+          kept.lines.push(cookie);
+          kept.urls.push(url);
+          setImmediate(callback);
+        },
+      }),
+    },
   ])('$what', async ({ make }) => {
     const peer = await peerAnswering(() => answer('ok', 'Set-Cookie: b=2; Path=/', 'Set-Cookie: c=3'));
     const kept = told();
@@ -241,6 +282,17 @@ describe('jars of other shapes', () => {
     expect(cookiesOf(peer)).toEqual(['a=1']);
     expect(kept.lines).toEqual(['b=2; Path=/', 'c=3']);
     expect(new Set(kept.urls)).toEqual(new Set([`${peer.origin}/path`]));
+  });
+
+  test('a jar that answers nothing at all: no cookies, and the pool closes', async () => {
+    const peer = await peerAnswering(() => answer('ok', 'Set-Cookie: a=1'));
+    const own = poolFor({
+      shards: 0,
+      cookies: { getCookieString: (_url: string) => undefined, setCookie: () => undefined },
+    });
+    expect(await (await own.fetch(peer.url)).text()).toBe('ok');
+    expect(cookiesOf(peer)).toEqual([undefined]);
+    await own.close();
   });
 
   test('hostile/129 what no jar is told: Secure from http: but loopback, and what is too long', async () => {
