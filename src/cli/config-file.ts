@@ -1,7 +1,7 @@
 /**
  * `--config FILE`: flags of a long run, kept in a file. JSON, one object; its names are the long names of the flags without the dashes,
  * and `url` for what is put under load. Values are texts as on the command line, numbers or booleans; flags that may be given often
- * take a list. What the command line says wins, and so it does where the two say the same thing in different ways (`EXCLUSIVE`).
+ * take a list. What the command line says wins, and so it does where the two say the same thing in different ways (`EXCLUSIVE`, `SAID_BY`).
  *
  *     { "url": "http://127.0.0.1:8080/", "rate": "5k", "duration": "1h", "header": ["accept: text/plain"], "fail-if": ["p99>250ms"] }
  */
@@ -13,14 +13,20 @@ import { usageError } from './exit-codes.ts';
 const URL_KEY = 'url';
 /** Flags of which one stands for all: where the command line has one, the file's others count for nothing. */
 const EXCLUSIVE: readonly (readonly string[])[] = [
-  ['rate', 'rate-per-connection', 'stages'],
-  ['duration', 'z'],
+  ['rate', 'rate-per-connection', 'stages', 'connection-stages', 'ramp-connections'],
+  ['requests', 'iterations'],
   ['method', 'X'],
   ['body', 'body-file'],
   ['user', 'bearer'],
+  ['unix-socket', 'connect-to'],
   ['ipv4', 'ipv6'],
   ['json', 'j'],
 ];
+/** What says a flag of the file besides, where the command line has it: stages have their own times. */
+const SAID_BY: Readonly<Record<string, readonly string[]>> = {
+  duration: ['z', 'stages', 'connection-stages'],
+  z: ['duration', 'stages', 'connection-stages'],
+};
 /** A file that names another would be a language. */
 const NOT_IN_FILE = new Set(['config', 'help', 'version']);
 
@@ -41,8 +47,8 @@ export function applyConfig(command: Command, file: string): string[] {
     const option = options.get(name);
     if (option === undefined || NOT_IN_FILE.has(name)) throw unknownKey(file, name, [...options.keys()]);
     const checked = settingOf(file, name, option, value);
-    const group = EXCLUSIVE.find((names) => names.includes(name)) ?? [name];
-    if (group.some(fromCommandLine)) continue;
+    const same = EXCLUSIVE.find((names) => names.includes(name)) ?? SAID_BY[name] ?? [];
+    if ([name, ...same].some(fromCommandLine)) continue;
     command.setOptionValueWithSource(option.attributeName(), checked, 'config');
   }
   return urls;

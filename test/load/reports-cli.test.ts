@@ -11,7 +11,8 @@ import type { LoadResult } from 'shardfetch/load';
 import { describe, expect, test } from 'vitest';
 import { completionScript } from '../../src/cli/completion.ts';
 import { applyConfig } from '../../src/cli/config-file.ts';
-import { addLoadFlags } from '../../src/cli/load-flags.ts';
+import { addLoadFlags, type LoadFlags, loadOptionsOf } from '../../src/cli/load-flags.ts';
+import { resolveLoadOptions } from '../../src/main/load/load-options.ts';
 import { answerAtOnce, endings, startServer } from './rig.ts';
 
 const COMMAND = fileURLToPath(new URL('../../dist/cli/main.js', import.meta.url));
@@ -80,6 +81,20 @@ describe('--config', () => {
     expect(flags).not.toHaveProperty('duration');
     expect(flags).not.toHaveProperty('method');
     expect(flags).not.toHaveProperty('body');
+  });
+
+  test.each<[args: string[], model: string, durationMs: number, rate: number | null]>([
+    [['--stages', '1s:50,1s:0'], 'open', 2_000, null],
+    [['--connection-stages', '1s:5'], 'closed', 1_000, null],
+    [['--ramp-connections', '1s', '-c', '5'], 'closed', 3_601_000, null],
+    [['--rate-per-connection', '2', '-c', '5'], 'open', 3_600_000, 10],
+    [['-R', '20', '-z', '3s'], 'open', 3_000, 20],
+  ])('the example of docs/load-testing.md with %j is a run', (args, model, durationMs, rate) => {
+    const page = readFileSync(new URL('../../docs/load-testing.md', import.meta.url), 'utf8');
+    const [, example = ''] = /```json\n(\{ "url": .*\})\n```/.exec(page) ?? [];
+    const { urls, ...flags } = flagsWith(args, JSON.parse(example));
+    const { run } = resolveLoadOptions(loadOptionsOf(urls, flags as unknown as LoadFlags));
+    expect(run).toMatchObject({ model, durationMs, rate });
   });
 
   test.each<[unknown, string]>([
