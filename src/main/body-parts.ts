@@ -3,6 +3,7 @@
  * its beginning, when a request is sent once more. What stands in the parts is not known here.
  */
 
+import { isUint8Array } from '../protocol/built-ins.ts';
 import { iteratorOf, letGo } from './body-iterator.ts';
 
 /** By shape, because Files and Blobs of other packages are as good. */
@@ -28,7 +29,7 @@ export function isBlob(value: unknown): value is BlobLike {
 export function bytesOfParts(parts: readonly BodyPart[]): number {
   let bytes = 0;
   for (const part of parts) {
-    const size = part instanceof Uint8Array ? part.length : part.size;
+    const size = isUint8Array(part) ? part.length : part.size;
     if (!Number.isSafeInteger(size) || size < 0) return -1;
     bytes += size;
   }
@@ -68,7 +69,7 @@ class PartsReading implements AsyncIterator<unknown> {
       }
       const part = this.#parts[this.#next++];
       if (part === undefined) return { done: true, value: undefined };
-      if (part instanceof Uint8Array) return { done: false, value: part };
+      if (isUint8Array(part)) return { done: false, value: part };
       this.#blob = iteratorOf(part.stream() as AsyncIterable<unknown>);
     }
   }

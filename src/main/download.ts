@@ -9,6 +9,7 @@ import { once } from 'node:events';
 import path from 'node:path';
 import type { Writable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { isError } from '../protocol/built-ins.ts';
 import { TransferError } from '../protocol/errors.ts';
 import { DownloadError } from './download-error.ts';
 import { type Checksum, hasChecksum, PartFile } from './download-file.ts';
@@ -371,7 +372,7 @@ function errorOf(error: unknown): DownloadError {
   const cause = error instanceof Error ? error.cause : undefined;
   if (TransferError.is(cause))
     return new DownloadError(CODES_TARGET.has(cause.code) ? 'target' : 'transfer', cause.message, { cause });
-  return new DownloadError('transfer', error instanceof Error ? error.message : String(error), { cause: error });
+  return new DownloadError('transfer', isError(error) ? error.message : String(error), { cause: error });
 }
 
 function aborted(cause: unknown): DownloadError {

@@ -6,6 +6,7 @@
  *   over       nothing more comes; the place in its shard is free
  */
 
+import { isUint8Array } from '../protocol/built-ins.ts';
 import { TransferError } from '../protocol/errors.ts';
 import { IDEMPOTENT_METHODS } from '../protocol/http1/methods.ts';
 import type { HeadFrame } from '../protocol/port/response-frames.ts';
@@ -142,7 +143,7 @@ export class Exchange implements BodyOrigin, UploadTarget {
   /** Its START is under way: a body in pieces may follow. */
   started(): void {
     const { body } = this.request;
-    if (body === null || body instanceof Uint8Array) return;
+    if (body === null || isUint8Array(body)) return;
     this.#uploader = new Uploader(body, this);
     this.#uploader.start();
   }

@@ -5,6 +5,7 @@
 
 import { Readable } from 'node:stream';
 import { isAnyArrayBuffer } from 'node:util/types';
+import { isUint8Array } from '../protocol/built-ins.ts';
 import { invalidArgument } from '../protocol/errors.ts';
 import { describe } from '../protocol/options.ts';
 import { iteratorOf, letGo } from './body-iterator.ts';
@@ -49,7 +50,7 @@ const BYTES_MAX = 2 ** 31 - 1;
 
 /** Whether this body can be sent again, by a redirect or a retry; the same object is given to the next request then. */
 export function isRepeatable(content: ReadyBody['content']): boolean {
-  return content === null || content instanceof Uint8Array || content.repeatable;
+  return content === null || isUint8Array(content) || content.repeatable;
 }
 
 /**

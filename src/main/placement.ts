@@ -9,6 +9,7 @@
  *   else the one of the k with the fewest in flight per share
  */
 
+import { isPromise } from '../protocol/built-ins.ts';
 import { invalidArgument, TransferError } from '../protocol/errors.ts';
 import { describe } from '../protocol/options.ts';
 import type { PlacementOption } from './options.ts';
@@ -188,7 +189,7 @@ export function keyFrom(placement: (url: URL) => unknown, url: URL): string {
   }
   if (typeof key === 'string') return key;
   // A promise that nobody waits for must not end the process when it is rejected.
-  if (key instanceof Promise) key.catch(() => undefined);
+  if (isPromise(key)) key.catch(() => undefined);
   throw invalidArgument('placement', `The placement function of the pool must answer a string, not ${describe(key)}.`);
 }
 

@@ -3,6 +3,7 @@
  * Referrer"). A server has no page that it could come from, so without a `referrer` there is none; a Referer among the headers is the caller's own and stays.
  */
 
+import { isUrl } from '../protocol/built-ins.ts';
 import { invalidArgument } from '../protocol/errors.ts';
 import { describe } from '../protocol/options.ts';
 
@@ -40,7 +41,7 @@ export function resolveReferrer(referrer: unknown, policy: unknown): Referrer | 
   }
   if (referrer === undefined || referrer === '' || referrer === 'no-referrer' || referrer === 'about:client')
     return null;
-  const text = referrer instanceof URL ? referrer.href : referrer;
+  const text = isUrl(referrer) ? referrer.href : referrer;
   if (typeof text !== 'string' || !URL.canParse(text)) {
     throw invalidArgument('referrer', `referrer must be an absolute URL, not ${describe(referrer)}.`);
   }

@@ -5,6 +5,7 @@
  */
 
 import type { MessagePort } from 'node:worker_threads';
+import { isUint8Array } from '../protocol/built-ins.ts';
 import { TransferError } from '../protocol/errors.ts';
 import { BatchLink } from '../protocol/port/batch-link.ts';
 import type { BatchReader } from '../protocol/port/batch-reader.ts';
@@ -99,7 +100,7 @@ export class ShardLink {
     exchange.link = this;
     exchange.id = this.#nextId();
     this.#exchanges.set(exchange.id, exchange);
-    const whole = body instanceof Uint8Array ? body : null;
+    const whole = isUint8Array(body) ? body : null;
     const streamedBytes = body === null || body === whole ? NOT_STREAMED : body.length;
     const { writer } = this.#link;
     writeStart(writer, exchange.id, startMs, originShare, target.origin, head, whole, timeouts, streamedBytes, extras);

@@ -1,6 +1,7 @@
 /** An exchange of fetch that somebody observes by diagnostics_channel. What follows of its response runs in its caller's async context. */
 
 import { AsyncResource } from 'node:async_hooks';
+import { isUint8Array } from '../protocol/built-ins.ts';
 import type { TransferError } from '../protocol/errors.ts';
 import type { HeadFrame } from '../protocol/port/response-frames.ts';
 import { RequestTrace } from './diagnostics.ts';
@@ -79,7 +80,7 @@ export class TracedExchange extends Exchange {
   /** Of a body in pieces it is told by its end. */
   wasSent(): void {
     const { body } = this.request;
-    if (body === null || body instanceof Uint8Array) this.#trace.bodySent();
+    if (body === null || isUint8Array(body)) this.#trace.bodySent();
   }
 
   override sendEnd(): void {

@@ -4,6 +4,7 @@
  */
 
 import zlib from 'node:zlib';
+import { isUint32Array } from './built-ins.ts';
 
 /** `gzip` stands for `x-gzip` too, which is the same (RFC 9110 §8.4.1.3). */
 export type ContentCoding = 'gzip' | 'deflate' | 'br' | 'zstd';
@@ -63,7 +64,7 @@ export const CONTENT_CODINGS: readonly ContentCoding[] = findCodings();
  */
 function findCodings(): ContentCoding[] {
   const inflate = zlib.createInflate() as unknown as Partial<ZlibObject>;
-  const fits = typeof inflate._handle?.writeSync === 'function' && inflate._writeState instanceof Uint32Array;
+  const fits = typeof inflate._handle?.writeSync === 'function' && isUint32Array(inflate._writeState);
   inflate.close?.();
   if (!fits) return [];
   const zstd = openZstd() as ZlibObject | null;

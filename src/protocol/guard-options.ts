@@ -5,6 +5,7 @@
 
 import { isIP } from 'node:net';
 import { notPublic } from './address-space.ts';
+import { isPromise } from './built-ins.ts';
 import { invalidArgument, TransferError } from './errors.ts';
 import { describe } from './options.ts';
 
@@ -126,7 +127,7 @@ function synchronous(guard: GuardFunction, identity: string): Guard {
 function judgeNow(guard: GuardFunction, address: string, question: GuardQuestion): TransferError | null {
   try {
     const answer = askGuard(guard, address, question);
-    if (answer instanceof Promise) {
+    if (isPromise(answer)) {
       // Nobody waits for it, and its rejection is of no use to anyone.
       answer.catch(() => undefined);
       return refused('The guard answered by a promise; in a Multi it must answer at once.');

@@ -4,7 +4,7 @@
  */
 
 import { X509Certificate } from 'node:crypto';
-import { types } from 'node:util';
+import { isError } from './built-ins.ts';
 import { describe } from './options.ts';
 import type { CheckServerIdentity, PeerCertificateInfo } from './tls-options.ts';
 
@@ -44,10 +44,6 @@ function verdictOf(answer: unknown): Error | null {
 
 function asError(thrown: unknown): Error {
   return isError(thrown) ? thrown : new Error(`it threw ${describe(thrown)}`);
-}
-
-function isError(value: unknown): value is Error {
-  return value instanceof Error || types.isNativeError(value);
 }
 
 function isThenable(value: unknown): value is PromiseLike<unknown> {

@@ -3,6 +3,7 @@
  * the thread boundary, that say for each origin through which proxy it is reached. Nothing is connected here: see `worker/proxy/`.
  */
 
+import { isUrl } from './built-ins.ts';
 import { invalidArgument } from './errors.ts';
 import type { HeadersGiven } from './http1/header-pairs.ts';
 import { isFieldValue, isToken, trimBlanks } from './http1/tokens.ts';
@@ -123,7 +124,7 @@ export function resolveProxy(
   environment: Environment = process.env,
 ): ProxyRules | null {
   if (given === undefined || given === null || given === false) return null;
-  const isRecord = typeof given === 'object' && !(given instanceof URL);
+  const isRecord = typeof given === 'object' && !isUrl(given);
   const options = (isRecord ? checkRecord(option, given, NAMES) : { url: given }) as Partial<ProxyOptions>;
   const noProxy = checkNoProxy(`${option}.noProxy`, options.noProxy);
   if (options.url !== ENVIRONMENT) {
@@ -193,7 +194,7 @@ interface ProxyAddress {
 
 function parseProxyUrl(given: unknown, option: string, variable: string): ProxyAddress {
   const where = variable === '' ? option : `The environment's ${variable}`;
-  if (typeof given !== 'string' && !(given instanceof URL)) {
+  if (typeof given !== 'string' && !isUrl(given)) {
     throw invalidArgument(option, `${where} must be a URL, 'env', an object or null, not ${describe(given)}.`);
   }
   const text = String(given).trim();

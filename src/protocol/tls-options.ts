@@ -9,6 +9,7 @@
 import { createHash, X509Certificate } from 'node:crypto';
 import { isIP } from 'node:net';
 import { createSecureContext, DEFAULT_CIPHERS, type PeerCertificate, type SecureContextOptions } from 'node:tls';
+import { isError, isUint8Array } from './built-ins.ts';
 import { invalidArgument } from './errors.ts';
 import { checkRecord, describe } from './options.ts';
 
@@ -279,7 +280,7 @@ function tryCertificates(option: string, pem: string): void {
 }
 
 function unusable(option: string, cause: unknown): Error {
-  const message = cause instanceof Error ? cause.message : String(cause);
+  const message = isError(cause) ? cause.message : String(cause);
   // What OpenSSL says where it has no reason, of `sigalgs` above all.
   const reason = /reason\(0\)/.test(message) ? 'OpenSSL does not know what it says' : message;
   const error = invalidArgument(option, `${option} cannot be used: ${reason}.`);
@@ -293,7 +294,7 @@ function checkPems(option: string, value: unknown): readonly string[] {
   return given.map((pem, index) => {
     const name = Array.isArray(value) ? `${option}[${index}]` : option;
     if (typeof pem === 'string' && pem !== '') return pem;
-    if (pem instanceof Uint8Array && pem.length > 0) return Buffer.from(pem).toString('latin1');
+    if (isUint8Array(pem) && pem.length > 0) return Buffer.from(pem).toString('latin1');
     throw invalidArgument(name, `${name} must be PEM text or its bytes, not ${shownKind(pem)}.`);
   });
 }
@@ -301,12 +302,12 @@ function checkPems(option: string, value: unknown): readonly string[] {
 /** A text that is no certificate may be a key: it is not shown. */
 function shownKind(value: unknown): string {
   if (value === '') return 'an empty string';
-  return value instanceof Uint8Array ? 'no bytes' : describe(value);
+  return isUint8Array(value) ? 'no bytes' : describe(value);
 }
 
 function checkPfx(option: string, value: unknown): string {
   if (value === undefined) return '';
-  if (value instanceof Uint8Array && value.length > 0) return Buffer.from(value).toString('base64');
+  if (isUint8Array(value) && value.length > 0) return Buffer.from(value).toString('base64');
   throw invalidArgument(option, `${option} must be the bytes of a PKCS #12 archive, not ${shownKind(value)}.`);
 }
 

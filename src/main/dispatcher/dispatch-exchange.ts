@@ -9,6 +9,7 @@
  * A handler that pauses leaves chunks here, without credit, so that after what is under way no more comes. What a handler throws aborts the request.
  */
 
+import { isUint8Array } from '../../protocol/built-ins.ts';
 import { TransferError } from '../../protocol/errors.ts';
 import { reasonPhrase } from '../../protocol/http1/header-section.ts';
 import type { HeadFrame } from '../../protocol/port/response-frames.ts';
@@ -75,7 +76,7 @@ export class DispatchExchange extends Exchange {
   /** It is on its way: a whole body is told as sent. */
   wasSent(): void {
     const { body } = this.request;
-    if (body !== null && !(body instanceof Uint8Array)) return;
+    if (body !== null && !isUint8Array(body)) return;
     if (body !== null) this.#call(() => this.#handler.onBodySent?.(body));
     this.#requestSent();
   }

@@ -4,6 +4,7 @@
  */
 
 import { type ParsedUrlQueryInput, stringify } from 'node:querystring';
+import { isUint8Array, isUrl } from '../../protocol/built-ins.ts';
 import { methodOf, withExchange } from '../../protocol/exchange-options.ts';
 import type { HeaderPair } from '../../protocol/http1/header-pairs.ts';
 import { CHUNKED_BODY, composeRequestHead, NO_BODY } from '../../protocol/http1/request-head.ts';
@@ -102,7 +103,7 @@ export class DispatchRequests {
     const target = this.#targetOf(origin, path);
     const { content, contentType } = bodyOf(options.body, fields.contentLength);
     if (contentType !== '' && !hasField(fields.pairs, 'content-type')) fields.pairs.push(['content-type', contentType]);
-    if (content instanceof Uint8Array && fields.contentLength >= 0 && content.length !== fields.contentLength) {
+    if (isUint8Array(content) && fields.contentLength >= 0 && content.length !== fields.contentLength) {
       throw new DispatchError('UND_ERR_REQ_CONTENT_LENGTH_MISMATCH');
     }
     if (upgrade !== null && content !== null) throw invalidDispatch('A request with upgrade cannot have a body.');
@@ -155,7 +156,7 @@ export class DispatchRequests {
   }
 
   #originOf(given: unknown): string {
-    const text = given instanceof URL ? given.href : given;
+    const text = isUrl(given) ? given.href : given;
     if (typeof text !== 'string' || text === '') {
       throw invalidDispatch('opts.origin must be a non-empty string or URL.');
     }
@@ -311,7 +312,7 @@ function* entriesOf(headers: unknown): Iterable<readonly [unknown, unknown]> {
 
 function fieldText(value: unknown, what: string): string {
   if (typeof value === 'string') return value;
-  if (value instanceof Uint8Array) return Buffer.from(value.buffer, value.byteOffset, value.length).toString('latin1');
+  if (isUint8Array(value)) return Buffer.from(value.buffer, value.byteOffset, value.length).toString('latin1');
   if (typeof value === 'object' || typeof value === 'symbol' || typeof value === 'function') {
     throw invalidDispatch(`invalid ${what}`);
   }
@@ -326,7 +327,7 @@ function hasField(pairs: readonly HeaderPair[], wanted: string): boolean {
 function bodyOf(body: unknown, declared: number): ReadyBody {
   if (body === undefined || body === null) return { content: null, contentType: '' };
   const ready = readyBody(isSyncIterable(body) ? asAsync(body) : body, ANY_METHOD, 'half', declared);
-  if (ready.content instanceof Uint8Array && ready.content.length === 0) return { content: null, contentType: '' };
+  if (isUint8Array(ready.content) && ready.content.length === 0) return { content: null, contentType: '' };
   return typeof body === 'string' ? { ...ready, contentType: '' } : ready;
 }
 

@@ -4,6 +4,7 @@
  * counterpart there is the TransferError itself. The table stands in docs/undici.md.
  */
 
+import { isError } from '../../protocol/built-ins.ts';
 import { TransferError } from '../../protocol/errors.ts';
 
 /** Code -> name and the words that are said when there are none. */
@@ -90,7 +91,7 @@ export function dispatchFailure(error: unknown, isClosing = false): Error {
       return new DispatchError('UND_ERR_SOCKET', message, options);
     case 'POOL_CLOSED':
       // destroy(error): as in undici, what it cut fails with that.
-      if (error.cause instanceof Error) return error.cause;
+      if (isError(error.cause)) return error.cause;
       return new DispatchError(isClosing ? 'UND_ERR_CLOSED' : 'UND_ERR_DESTROYED', message, options);
     default:
       return error;

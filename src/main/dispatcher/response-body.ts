@@ -1,6 +1,7 @@
 /** The body of a response as undici's request() gives it: a Readable with the consumers of fetch (text(), json(), …), and dump(). */
 
 import { Readable } from 'node:stream';
+import { isError } from '../../protocol/built-ins.ts';
 import { DispatchError, invalidDispatch } from './errors.ts';
 
 /** Of dump(): so much is read to keep the connection; more closes it. */
@@ -139,7 +140,7 @@ function webStreamOf(body: Readable): ReadableStream<Uint8Array> {
     cancel(reason) {
       // Who cancels hears of no failure.
       body.on('error', () => undefined);
-      body.destroy(reason instanceof Error ? reason : undefined);
+      body.destroy(isError(reason) ? reason : undefined);
     },
   });
 }

@@ -6,6 +6,7 @@
 import { accessSync, constants } from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
+import { isError, isUrl } from '../../protocol/built-ins.ts';
 import { invalidArgument } from '../../protocol/errors.ts';
 import { headerPairs } from '../../protocol/http1/header-pairs.ts';
 import type { LoadTarget } from '../../protocol/load/plan.ts';
@@ -168,7 +169,7 @@ export function planScenario(given: LoadOptions): { scenario: ScenarioPlan; targ
 }
 
 function scenarioFile(given: unknown): string {
-  if (given instanceof URL || (typeof given === 'string' && given.startsWith('file:'))) return fileURLToPath(given);
+  if (isUrl(given) || (typeof given === 'string' && given.startsWith('file:'))) return fileURLToPath(given);
   if (typeof given === 'string' && given !== '') return path.resolve(given);
   throw new LoadError('arguments', `scenario must be the path of a module, not ${describe(given)}.`);
 }
@@ -180,5 +181,5 @@ function runsTypeScript(): boolean {
 }
 
 function messageOf(reason: unknown): string {
-  return reason instanceof Error ? reason.message : `${reason}`;
+  return isError(reason) ? reason.message : `${reason}`;
 }

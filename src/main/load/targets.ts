@@ -1,6 +1,7 @@
 /** What is sent: the targets of a run, checked to the last byte, so that nothing is found in the shards that could have been told before. */
 
 import { accessSync, constants, readFileSync, statSync } from 'node:fs';
+import { isUint8Array, isUrl } from '../../protocol/built-ins.ts';
 import { invalidArgument } from '../../protocol/errors.ts';
 import { type HeaderPair, type HeadersGiven, headerPairs } from '../../protocol/http1/header-pairs.ts';
 import { composeRequestHead, NO_BODY, normalizeMethod } from '../../protocol/http1/request-head.ts';
@@ -129,7 +130,7 @@ function templateOf(places: Places, head: string, text: string | null): LoadTarg
 }
 
 export function parseUrl(option: string, given: unknown, places: Places | null): URL {
-  if (given instanceof URL) return new URL(given);
+  if (isUrl(given)) return new URL(given.href);
   const text = typeof given === 'string' && places !== null ? places.mark(option, given, 'url') : given;
   if (typeof text !== 'string' || !URL.canParse(text)) {
     throw invalidArgument(
@@ -158,7 +159,7 @@ interface Content {
 function contentOf(option: string, body: unknown, places: Places | null): Content {
   const none: Content = { bytes: null, file: null, text: null };
   if (body === undefined) return none;
-  if (body instanceof Uint8Array) return { ...none, bytes: body };
+  if (isUint8Array(body)) return { ...none, bytes: body };
   if (typeof body === 'string') {
     if (places !== null && hasTemplate(body)) return { ...none, text: places.mark(option, body, 'body') };
     return { ...none, bytes: Buffer.from(body, 'utf8') };

@@ -8,6 +8,7 @@
  * - Batches are numbered; a lost, repeated or reordered one makes the link unreadable.
  */
 
+import { isArrayBuffer } from '../built-ins.ts';
 import { BatchReader, UnreadableBatch } from './batch-reader.ts';
 import { BatchWriter } from './batch-writer.ts';
 import type { PortLike, PortMessage } from './frames.ts';
@@ -37,14 +38,14 @@ export class BatchLink {
     if (!Array.isArray(message) || message.length < 2) throw new UnreadableBatch('A message is not a batch.');
     const [batch, returned] = message as PortMessage;
     if (returned !== null) {
-      if (!(returned instanceof ArrayBuffer) || this.#unanswered === 0) {
+      if (!isArrayBuffer(returned) || this.#unanswered === 0) {
         throw new UnreadableBatch('A buffer was returned that was not sent.');
       }
       this.#unanswered--;
       this.writer.reuse(returned);
     }
     if (batch === null) return;
-    if (!(batch instanceof ArrayBuffer)) throw new UnreadableBatch('A batch is not a buffer.');
+    if (!isArrayBuffer(batch)) throw new UnreadableBatch('A batch is not a buffer.');
     const reader = this.#reader;
     reader.open(batch, message.length > 2 ? (message.slice(2) as ArrayBuffer[]) : NONE, ++this.#sequenceIn);
     while (reader.next()) onFrame(reader);

@@ -3,6 +3,7 @@
  * control plane carry the text that `encodeError` makes.
  */
 
+import { isError } from '../built-ins.ts';
 import { TRANSFER_CODES, type TransferCode, TransferError, type TransferPhase } from '../errors.ts';
 
 /** Causes deeper than this are cut: a chain may be circular. */
@@ -50,7 +51,7 @@ export function decodeTransferError(text: string): TransferError {
 }
 
 function describeError(error: unknown, depth: number): EncodedError {
-  if (!(error instanceof Error)) return { name: 'Error', message: `Not an error but: ${textOf(error)}` };
+  if (!isError(error)) return { name: 'Error', message: `Not an error but: ${textOf(error)}` };
   const encoded: EncodedError = { name: error.name, message: error.message };
   const { code } = error as { code?: unknown };
   if (typeof code === 'string') encoded.code = code;

@@ -1,5 +1,6 @@
 /** What the main thread tells a shard: START, ABORT, CREDIT. Layouts: see frames.ts. */
 
+import { isArrayBuffer } from '../built-ins.ts';
 import { TIMEOUT_MS_MAX, type Timeouts } from '../options.ts';
 import type { BatchReader } from './batch-reader.ts';
 import type { BatchWriter } from './batch-writer.ts';
@@ -200,7 +201,7 @@ export class StartFrame {
       return true;
     }
     const buffer = reader.attachments[attachment];
-    if (!(buffer instanceof ArrayBuffer) || buffer.byteLength !== bodyBytes) return false;
+    if (!isArrayBuffer(buffer) || buffer.byteLength !== bodyBytes) return false;
     this.body = new Uint8Array(buffer);
     return true;
   }

@@ -1,5 +1,6 @@
 /** What a shard tells the main thread: HEAD, COMPLETE, BODY, END, ERROR. Layouts: see frames.ts. */
 
+import { isArrayBuffer } from '../built-ins.ts';
 import type { BatchReader } from './batch-reader.ts';
 import type { BatchWriter } from './batch-writer.ts';
 import {
@@ -269,7 +270,7 @@ export function readHead(reader: BatchReader): HeadFrame | null {
   const isAttached = (flags & FLAG_ATTACHED) !== 0;
   const attached = isAttached ? reader.attachments[reader.word(6)] : null;
   const inlineBytes = isAttached ? 0 : reader.word(6);
-  if (attached === undefined || (isAttached && !(attached instanceof ArrayBuffer))) return null;
+  if (attached === undefined || (isAttached && !isArrayBuffer(attached))) return null;
   if (infoBytes < INFO_TIMINGS_BYTES || headBytes < 0 || inlineBytes < 0) return null;
   if (!reader.holds(HEAD_WORDS * 4, infoBytes + headBytes + inlineBytes)) return null;
   const start = (reader.frame + HEAD_WORDS) * 4;
@@ -303,7 +304,7 @@ export function readBody(reader: BatchReader): Uint8Array<ArrayBuffer> | null {
   const attachment = reader.word(4);
   if (attachment >= 0) {
     const buffer = reader.attachments[attachment];
-    return buffer instanceof ArrayBuffer && buffer.byteLength === bodyBytes ? new Uint8Array(buffer) : null;
+    return isArrayBuffer(buffer) && buffer.byteLength === bodyBytes ? new Uint8Array(buffer) : null;
   }
   if (!reader.holds(BODY_WORDS * 4, bodyBytes)) return null;
   return copyOut(reader, (reader.frame + BODY_WORDS) * 4, bodyBytes);

@@ -1,5 +1,6 @@
 /** The options and callbacks of a Multi (libcurl: CURLMOPT_*): names, units, defaults, checks. What they do is `multi.ts`'s. */
 
+import { isUint8Array } from '../../protocol/built-ins.ts';
 import { invalidArgument } from '../../protocol/errors.ts';
 import type { LookupFunction } from '../../protocol/lookup-function.ts';
 import { checkInteger, checkNumber, checkRecord, describe } from '../../protocol/options.ts';
@@ -103,7 +104,7 @@ export function resolveMultiOptions(options: unknown): ResolvedMultiOptions {
 function checkIo(io: Io | undefined): Io | undefined {
   if (io === undefined) return io;
   const isIo = typeof io === 'object' && io !== null && typeof io.open === 'function' && typeof io.now === 'function';
-  if (isIo && io.writeBuffer instanceof Uint8Array) return io;
+  if (isIo && isUint8Array(io.writeBuffer)) return io;
   throw invalidArgument('io', `io must be an Io, not ${describe(io)}; leave it out to use this machine's sockets.`);
 }
 

@@ -3,6 +3,7 @@
  * and decides nothing: each step answers how far it came, and the connection acts.
  */
 
+import { isUint8Array } from '../../protocol/built-ins.ts';
 import type { TransferError } from '../../protocol/errors.ts';
 import { EAGAIN, EINTR } from '../io/errno.ts';
 import type { Io, Socket } from '../io/io.ts';
@@ -143,7 +144,7 @@ export class RequestSender {
     if (upload === null) return this.#none('sent');
     let piece = this.#ask(upload);
     let bytes = 0;
-    while (piece instanceof Uint8Array && bytes + piece.length <= GATHER_BYTES) {
+    while (isUint8Array(piece) && bytes + piece.length <= GATHER_BYTES) {
       this.#gathered ??= Buffer.allocUnsafeSlow(GATHER_BYTES);
       this.#gathered.set(piece, bytes);
       bytes += piece.length;
@@ -153,7 +154,7 @@ export class RequestSender {
       this.#held = piece;
       return this.#take((this.#gathered as Buffer).subarray(0, bytes));
     }
-    if (piece instanceof Uint8Array) return this.#take(piece);
+    if (isUint8Array(piece)) return this.#take(piece);
     if (piece === PAUSE) return this.#none('starved');
     if (piece === NEXT_TURN) return this.#none('put off');
     if (piece === 'refused') return this.#none('refused');

@@ -9,6 +9,7 @@
  *   ended    succeeded, failed or cancelled
  */
 
+import { isError } from '../../protocol/built-ins.ts';
 import { TransferError } from '../../protocol/errors.ts';
 import type { Origin } from '../../protocol/origin.ts';
 import type { ProxyPlan } from '../../protocol/proxy-options.ts';
@@ -77,7 +78,7 @@ export class TlsHandshake implements SocketOwner, TimerOwner, Handshake {
       const sessions = this.rung === 'proxy TLS' ? `proxy ${proxy?.identity}` : this.destination.key;
       result = tls.start(this.entry.socket, this.#plan, this.#peer.host, sessions, isInner);
     } catch (cause) {
-      const reason = cause instanceof Error ? cause.message : String(cause);
+      const reason = isError(cause) ? cause.message : String(cause);
       this.#fail(new TransferError('TLS_FAILED', `TLS could not be set up: ${reason}`, { phase: 'tls', cause }));
       return;
     }

@@ -3,6 +3,7 @@
  * wire wants. A shard, which gets that form from the main thread, makes transfers without the former.
  */
 
+import { isUint8Array, isUrl } from '../../protocol/built-ins.ts';
 import { invalidArgument } from '../../protocol/errors.ts';
 import {
   checkTunnelBody,
@@ -178,10 +179,10 @@ function sharedHead(head: string): string {
 }
 
 function parseUrl(url: unknown): URL {
-  if (typeof url !== 'string' && !(url instanceof URL)) {
+  if (typeof url !== 'string' && !isUrl(url)) {
     throw invalidArgument('url', `url must be a string or a URL, not ${describe(url)}.`);
   }
-  if (url instanceof URL) return url;
+  if (typeof url !== 'string') return url instanceof URL ? url : new URL((url as URL).href);
   if (!URL.canParse(url)) throw invalidArgument('url', `url must be an absolute URL, not ${describe(url)}.`);
   return new URL(url);
 }
@@ -210,7 +211,7 @@ function checkMayHaveBody(method: string): void {
 function bodyBytes(body: unknown): Uint8Array | null {
   if (body === undefined || body === null) return null;
   if (typeof body === 'string') return Buffer.from(body, 'utf8');
-  if (body instanceof Uint8Array) return body;
+  if (isUint8Array(body)) return body;
   throw invalidArgument('body', `body must be a string or a Uint8Array, not ${describe(body)}.`);
 }
 

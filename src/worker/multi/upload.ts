@@ -4,6 +4,7 @@
  * (RFC 9112 §7.1). Held to the announced length to the byte.
  */
 
+import { isUint8Array } from '../../protocol/built-ins.ts';
 import { invalidArgument, TransferError } from '../../protocol/errors.ts';
 import { describe } from '../../protocol/options.ts';
 import { PAUSE } from './transfer-options.ts';
@@ -62,7 +63,7 @@ export class Upload {
     const given = this.#ask();
     if (this.#ended) return null;
     if (given === null) return this.#end();
-    return given instanceof Uint8Array ? this.#frame(given) : given;
+    return isUint8Array(given) ? this.#frame(given) : given;
   }
 
   /** The source is not asked any more, also when it is inside `read` that this is called. */
@@ -90,7 +91,7 @@ export class Upload {
     } catch (cause) {
       throw aborted('The source of the request body threw, which ends the transfer.', cause);
     }
-    if (given === null || given === PAUSE || given instanceof Uint8Array) return given;
+    if (given === null || given === PAUSE || isUint8Array(given)) return given;
     throw aborted(
       `The read() of the request body's source answered ${describe(given)}, which ends the transfer; it must answer at once, with a Uint8Array, null at the end, or PAUSE.`,
     );
