@@ -1,9 +1,11 @@
 /** CONTRACT.md §2.3: one timer outward, single-shot. The rig checks that -1 comes only when a timer is set (rule 25). */
 
-import { expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
+import type { LookupFunction } from '../../src/protocol/lookup-function.ts';
 import { BatchReader } from '../../src/protocol/port/batch-reader.ts';
 import { BatchWriter } from '../../src/protocol/port/batch-writer.ts';
 import { type HeadFrame, infoTiming, readHead, writeHead } from '../../src/protocol/port/response-frames.ts';
+import type { Io } from '../../src/worker/io/io.ts';
 import { nativeIo } from '../../src/worker/io/native-io.ts';
 import { Multi, Transfer } from '../../src/worker/multi/index.ts';
 import { get, Rig, type ServerConnection, type SocketCall, serve, sleep } from './rig.ts';
@@ -250,4 +252,55 @@ test('contract/rule-25 a multi without callbacks can be driven by getTimeout alo
   expect(transfer.error).toBeNull();
   expect(rig.multi.getTimeout()).toBe(-1);
   multi.close();
+});
+
+describe('an assumption that does not hold', () => {
+  const io = nativeIo();
+  const fault = new Error('a bug of the engine');
+
+  test('in a timer: its transfer fails with INTERNAL, the others that are due have their turn', async () => {
+    let broken = false;
+    const writeFrom: Io['writeFrom'] = (...given) => {
+      if (broken) throw fault;
+      return io.writeFrom(...given);
+    };
+    const server = await serve(() => undefined);
+    const rig = new Rig({ io: { ...io, writeFrom } });
+    const faulty = get({ url: server.url, method: 'POST', body: 'x'.repeat(5_000), maxSendBytesPerSecond: 20_000 });
+    const silent = get({ url: server.url, timeouts: { headMs: 300 } });
+    rig.multi.add(silent.transfer);
+    await rig.until(() => server.requests.length === 1);
+    rig.multi.add(faulty.transfer);
+    await rig.until(() => faulty.transfer.info.bytesSent > 0);
+    broken = true;
+    // Both are due when the timer is told of.
+    await sleep(400);
+    rig.step();
+    expect(await rig.end(faulty.transfer)).toMatchObject({ code: 'INTERNAL', phase: 'send', cause: fault });
+    expect(await rig.end(silent.transfer)).toMatchObject({ code: 'HEAD_TIMEOUT' });
+  });
+
+  test.each(['at once', 'later'])(
+    'in a dial, when a name is answered %s: who waits for the same name connects',
+    async (when) => {
+      let opened = 0;
+      const open: Io['open'] = (...given) => {
+        if (opened++ === 0) throw fault;
+        return io.open(...given);
+      };
+      const server = await serve();
+      const lookup: LookupFunction = (_host, _family, done) => {
+        const answer = (): void => done(null, ['127.0.0.1']);
+        if (when === 'later') setTimeout(answer, 20);
+        else answer();
+      };
+      const rig = new Rig({ io: { ...io, open }, lookup });
+      const url = `http://a.test:${server.port}/`;
+      const all = [get({ url }), get({ url }), get({ url })];
+      for (const { transfer } of all) rig.multi.add(transfer);
+      await rig.until(() => rig.multi.running === 0);
+      expect(all.map(({ transfer }) => transfer.error?.code)).toEqual(['INTERNAL', undefined, undefined]);
+      expect(all[0]?.transfer.error?.cause).toBe(fault);
+    },
+  );
 });

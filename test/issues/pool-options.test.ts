@@ -10,7 +10,7 @@ import type { AddressInfo } from 'node:net';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import type { LookupFunction, Pool, TransferError } from 'shardfetch';
-import { Multi } from 'shardfetch/multi';
+import { Multi, Transfer } from 'shardfetch/multi';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { callLookup } from '../../src/protocol/lookup-function.ts';
 import { PLACES, poolFor, rejection } from '../wire/checks.ts';
@@ -143,6 +143,7 @@ test('a look-up that answers twice is heard once, by whichever comes first', asy
   // Of a multi that is closed meanwhile nobody hears.
   const multi = new Multi({ lookup: async () => Promise.reject(new Error('late')) });
   multi.lookups.find('a.test', 80, 0, {
+    transfer: new Transfer({ url: 'http://a.test/' }),
     onAddresses: () => expect.unreachable(),
     onLookupFailed: () => expect.unreachable(),
   });

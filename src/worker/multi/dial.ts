@@ -105,7 +105,12 @@ export class Dial implements LookupWaiter, TimerOwner {
     this.#judging = true;
     this.#multi.guards.ask(guard as NonNullable<typeof guard>, question, (verdicts) => {
       this.#judging = false;
-      if (!this.#ended) then(verdicts);
+      if (this.#ended) return;
+      try {
+        then(verdicts);
+      } catch (error) {
+        this.#multi.engineFault(this.transfer, error);
+      }
     });
   }
 

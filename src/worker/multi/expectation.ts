@@ -6,6 +6,7 @@
 import type { Connection } from './connection.ts';
 import type { Multi } from './multi.ts';
 import { TimerNode, type TimerOwner } from './timer-queue.ts';
+import type { Transfer } from './transfer.ts';
 
 const FIELD = 'expect: 100-continue\r\n';
 
@@ -23,6 +24,10 @@ export class Expectation implements TimerOwner {
     this.#multi = multi;
     this.#connection = connection;
     multi.timers.set(this.#timer, multi.now + waitMs);
+  }
+
+  get transfer(): Transfer | null {
+    return this.#connection.transfer;
   }
 
   /** The server is silent: it may not know the field (libcurl does the same after CURLOPT_EXPECT_100_TIMEOUT_MS). */

@@ -18,6 +18,7 @@ import type { Multi } from './multi.ts';
 import { type SocketEntry, type SocketOwner, WATCH_IN, WATCH_NONE } from './socket-table.ts';
 import { AT_ONCE } from './timer-announcement.ts';
 import { TimerNode, type TimerOwner } from './timer-queue.ts';
+import type { Transfer } from './transfer.ts';
 
 /** How long an answer may be used again (libcurl: CURLOPT_DNS_CACHE_TIMEOUT, 60 s). */
 export const LOOKUP_TTL_MS = 60_000;
@@ -33,6 +34,8 @@ const NAMES_MAX = 10_000;
 
 /** Who waits for a name. Either call may come before `find` returns. */
 export interface LookupWaiter {
+  /** Fails where one of the calls throws: others wait for the same name. */
+  readonly transfer: Transfer;
   onAddresses(addresses: readonly string[]): void;
   onLookupFailed(error: TransferError): void;
 }
@@ -79,14 +82,14 @@ export class Lookups implements SocketOwner, TimerOwner {
   find(host: string, port: number, family: IpFamily, waiter: LookupWaiter): void {
     const fixed = this.statics.find(host, port) ?? (isIP(host) === 0 ? null : [host]);
     if (fixed !== null) {
-      tell([waiter], ofFamily(host, family, fixed));
+      this.#tell([waiter], ofFamily(host, family, fixed));
       return;
     }
     const key = keyOf(host, family);
     const known = this.#known.get(key);
     if (known !== undefined) {
       if (known.expires > this.#multi.now) {
-        tell([waiter], known.found);
+        this.#tell([waiter], known.found);
         return;
       }
       this.#known.delete(key);
@@ -188,7 +191,18 @@ export class Lookups implements SocketOwner, TimerOwner {
   #settle(pending: Pending, found: Found): void {
     this.#pending.delete(pending.key);
     this.#keep(pending.key, found);
-    tell(pending.waiters, found);
+    this.#tell(pending.waiters, found);
+  }
+
+  #tell(waiters: readonly LookupWaiter[], found: Found): void {
+    for (const waiter of waiters) {
+      try {
+        if (TransferError.is(found)) waiter.onLookupFailed(found);
+        else waiter.onAddresses(found);
+      } catch (error) {
+        this.#multi.engineFault(waiter.transfer, error);
+      }
+    }
   }
 
   #keep(key: string, found: Found): void {
@@ -212,13 +226,6 @@ export class Lookups implements SocketOwner, TimerOwner {
 
 function keyOf(host: string, family: IpFamily): string {
   return family === 0 ? host : `${host} ${family}`;
-}
-
-function tell(waiters: readonly LookupWaiter[], found: Found): void {
-  for (const waiter of waiters) {
-    if (TransferError.is(found)) waiter.onLookupFailed(found);
-    else waiter.onAddresses(found);
-  }
 }
 
 function ofFamily(host: string, family: IpFamily, addresses: readonly string[]): Found {

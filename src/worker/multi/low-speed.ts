@@ -10,7 +10,7 @@ import { TimerNode, type TimerOwner } from './timer-queue.ts';
 import type { Transfer } from './transfer.ts';
 
 export class LowSpeedWatch implements TimerOwner {
-  readonly #transfer: Transfer;
+  readonly transfer: Transfer;
   readonly #bytesPerSecond: number;
   readonly #windowMs: number;
   readonly #node = new TimerNode(this);
@@ -18,7 +18,7 @@ export class LowSpeedWatch implements TimerOwner {
   #bytesBefore = 0;
 
   constructor(transfer: Transfer, bytesPerSecond: number, windowMs: number) {
-    this.#transfer = transfer;
+    this.transfer = transfer;
     this.#bytesPerSecond = bytesPerSecond;
     this.#windowMs = windowMs;
   }
@@ -34,7 +34,7 @@ export class LowSpeedWatch implements TimerOwner {
 
   /** A window ends (TimerOwner). */
   onTimer(): void {
-    const transfer = this.#transfer;
+    const transfer = this.transfer;
     const { multi } = transfer;
     if (multi === null) return;
     const bytes = movedBytes(transfer) - this.#bytesBefore;
@@ -43,12 +43,12 @@ export class LowSpeedWatch implements TimerOwner {
   }
 
   #beginWindow(multi: Multi): void {
-    this.#bytesBefore = movedBytes(this.#transfer);
+    this.#bytesBefore = movedBytes(this.transfer);
     multi.timers.set(this.#node, multi.now + this.#windowMs);
   }
 
   #rateTooLow(bytes: number): TransferError {
-    const { origin, phase } = this.#transfer;
+    const { origin, phase } = this.transfer;
     return new TransferError(
       'RATE_TOO_LOW',
       `Only ${bytes} bytes to and from ${origin.text} moved within ${this.#windowMs} ms; lower lowSpeedBytesPerSecond (${this.#bytesPerSecond}) or raise lowSpeedMs if it may be that slow.`,

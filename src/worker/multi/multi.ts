@@ -631,7 +631,12 @@ export class Multi {
 
   #runDueTimers(): void {
     for (let node = this.timers.takeDue(this.now); node !== null; node = this.timers.takeDue(this.now)) {
-      node.owner.onTimer(this.now);
+      const { owner } = node;
+      try {
+        owner.onTimer(this.now);
+      } catch (error) {
+        this.engineFault(owner instanceof Transfer ? owner : (owner.transfer ?? null), error);
+      }
     }
   }
 

@@ -15,7 +15,7 @@ export class Throttle implements TimerOwner {
   readonly bytesPerSecond: number;
   /** True exactly while nothing may move and the timer runs. */
   waiting = false;
-  readonly #transfer: Transfer;
+  readonly transfer: Transfer;
   readonly #node = new TimerNode(this);
   /** A burst is one byte at least. */
   readonly #burstMs: number;
@@ -23,7 +23,7 @@ export class Throttle implements TimerOwner {
   #paidMs = 0;
 
   constructor(transfer: Transfer, bytesPerSecond: number) {
-    this.#transfer = transfer;
+    this.transfer = transfer;
     this.bytesPerSecond = bytesPerSecond;
     this.#burstMs = Math.max(BURST_MS, Math.ceil(1000 / bytesPerSecond));
   }
@@ -51,6 +51,6 @@ export class Throttle implements TimerOwner {
   /** A burst is paid off (TimerOwner). */
   onTimer(): void {
     this.waiting = false;
-    this.#transfer.connection?.rateAllows();
+    this.transfer.connection?.rateAllows();
   }
 }

@@ -24,11 +24,15 @@
  * in order; but it would be five nodes. The bound is 2 us.
  */
 
+import type { Transfer } from './transfer.ts';
+
 const ARITY_SHIFT = 2;
 const CAPACITY_FIRST = 64;
 
 /** What a node belongs to. */
 export interface TimerOwner {
+  /** Whose clock it is: it fails where `onTimer` throws. Absent, or null: no one's. */
+  readonly transfer?: Transfer | null;
   /** The node's deadline has passed; it is out of the queue. */
   onTimer(now: number): void;
 }
