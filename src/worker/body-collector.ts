@@ -4,12 +4,12 @@
  * A response that may be followed by another request is not collected: its body is of no use, and may have no end.
  *
  * What is being collected counts as unread. It cannot be made to wait, since nobody reads it: limits.bodyBytes and
- * limits.decodedBytes bound it.
+ * limits.decodedBytes bound it, and with it the memory it takes, whatever pieces it comes in (`whole-body.ts`).
  */
 
 import type { BatchWriter } from '../protocol/port/batch-writer.ts';
 import { ATTACHED_BODY_BYTES } from '../protocol/port/frames.ts';
-import { copyOf, unzeroedBuffer } from '../protocol/port/own-buffer.ts';
+import { unzeroedBuffer } from '../protocol/port/own-buffer.ts';
 import { attachToHead, writeBody, writeEnd, writeHead } from '../protocol/port/response-frames.ts';
 import { WholeBody } from '../protocol/port/whole-body.ts';
 import type { BodyDecoders } from './content-coding/body-decoders.ts';
@@ -21,6 +21,9 @@ const RECEIVED_WHOLE_BYTES_MAX = 16 * 1024 * 1024;
 
 /** Below half of Buffer.poolSize, whatever that is. */
 const POOLED_BYTES_MAX = 2048;
+
+/** Of a body that is decoded. */
+const UNKNOWN_LENGTH = -1;
 
 /** Statuses below this one are always collected. */
 const UNCOLLECTED_MIN = 300;
@@ -58,7 +61,7 @@ export class BodyCollector {
     else this.#begin(transfer, bytes, start, end, false);
   };
   readonly #onData = (transfer: Transfer, bytes: Uint8Array, start: number, end: number): void => {
-    this.#add(transfer, bytes.subarray(start, end), () => transfer.connection?.parser.contentLength ?? -1);
+    this.#add(transfer, bytes.subarray(start, end), transfer.connection?.parser.contentLength ?? -1);
   };
   readonly #onEnd = (transfer: Transfer, trailers: string): void => {
     this.#deliver(transfer, trailers);
@@ -66,7 +69,7 @@ export class BodyCollector {
   readonly #onCodedData = (transfer: Transfer, bytes: Uint8Array, start: number, end: number): unknown =>
     this.#decoders.decode(transfer, bytes, start, end, this.#onDecoded);
   readonly #onDecoded = (transfer: Transfer, bytes: Buffer, count: number): boolean => {
-    this.#add(transfer, bytes.subarray(0, count), unknownLength);
+    this.#add(transfer, bytes.subarray(0, count), UNKNOWN_LENGTH);
     return false;
   };
   readonly #onCodedEnd = (transfer: Transfer, trailers: string): void => {
@@ -123,11 +126,16 @@ export class BodyCollector {
     transfer.receiveInto(new Uint8Array(unzeroedBuffer(length)));
   }
 
-  #add(transfer: Transfer, bytes: Uint8Array, announced: () => number): void {
+  #add(transfer: Transfer, bytes: Uint8Array, announcedBytes: number): void {
     const collected = this.#collected.get(transfer.id) as Collected;
-    collected.body ??= new WholeBody(announced);
-    // Small pieces from Node's pool: memory of their own costs more than they do.
-    collected.body.add(bytes.length <= POOLED_BYTES_MAX ? Buffer.from(bytes) : new Uint8Array(copyOf(bytes)));
+    if (collected.body === null) {
+      collected.body = new WholeBody(() => announcedBytes);
+      // Mostly all of it. From Node's pool if it is small: memory of its own costs more than it does.
+      if (bytes.length <= POOLED_BYTES_MAX) collected.body.add(Buffer.from(bytes));
+      else collected.body.addCopy(bytes);
+    } else {
+      collected.body.addCopy(bytes);
+    }
     this.#unread.add(transfer.id, bytes.length);
   }
 
@@ -145,8 +153,4 @@ export class BodyCollector {
     writeEnd(this.#writer, id, transfer.endUs, trailers);
     this.#onEnded(transfer);
   }
-}
-
-function unknownLength(): number {
-  return -1;
 }

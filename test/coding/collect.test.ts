@@ -11,7 +11,7 @@ import {
   poolFor,
   rejection,
 } from '../wire/checks.ts';
-import { answer, deferred, fin, gate, head, rawPeer, request, send, serve } from '../wire/raw-peer.ts';
+import { answer, deferred, fin, gate, head, rawPeer, request, type Step, send, serve } from '../wire/raw-peer.ts';
 import { chunked, encode, json, sized } from './rig.ts';
 
 expectNoSocketLeaks();
@@ -131,6 +131,30 @@ describe.each(PLACES.slice(0, 2))('$name', ({ shards }) => {
     opened.resolve();
     expect((await (await fetched).arrayBuffer()).byteLength).toBe(300_000);
     expect((await pool.stats()).shards[0]?.unreadBytes).toBe(0);
+  });
+
+  test('a body in chunks of a byte each costs memory by its bytes, not by its chunks', async () => {
+    const block = '1\r\nx\r\n'.repeat(20_000);
+    const peer = await rawPeer([
+      request(),
+      send(head('HTTP/1.1 200 OK', 'Transfer-Encoding: chunked')),
+      ...Array<Step>(100).fill(send(block)),
+      send('0\r\n\r\n'),
+    ]);
+    // The shard is there, and its memory with it.
+    await pool.stats();
+    const before = process.memoryUsage.rss();
+    let most = 0;
+    const timer = setInterval(() => {
+      most = Math.max(most, process.memoryUsage.rss() - before);
+    }, 20);
+    const response = await pool.fetch(peer.url, { collect: 'bytes' });
+    clearInterval(timer);
+    most = Math.max(most, process.memoryUsage.rss() - before);
+    const bytes = Buffer.from(await response.arrayBuffer());
+    expect(bytes.equals(Buffer.alloc(2_000_000, 'x'))).toBe(true);
+    // Some 20 MB. With an object for each chunk it was 270 MB and more.
+    expect(most).toBeLessThan(120_000_000);
   });
 
   test('a peer that announces more than it sends costs what it sends', async () => {

@@ -10,6 +10,7 @@ import type { LoadPlan } from '../../protocol/load/plan.ts';
 import type { ScenarioHttp, ScenarioPlan, ScenarioRequest, ScenarioResponse } from '../../protocol/load/scenario.ts';
 import { checkInteger, checkNumber, checkRecord, describe } from '../../protocol/options.ts';
 import { originOf } from '../../protocol/origin.ts';
+import { WholeBody } from '../../protocol/port/whole-body.ts';
 import { changesToGet } from '../../protocol/redirect-rules.ts';
 import type { RoutePlan } from '../../protocol/route-options.ts';
 import { inGroup, type Route, routeOf } from '../multi/route.ts';
@@ -154,7 +155,8 @@ export class Exchange {
   #body: string | Uint8Array | BodyFile | null;
   #redirects = 0;
   #head = '';
-  #pieces: Uint8Array[] | null = null;
+  /** null: not held. */
+  #held: WholeBody | null = null;
   #bodyBytes = 0;
 
   /** Throws TransferError INVALID_ARGUMENT. */
@@ -200,7 +202,7 @@ export class Exchange {
     });
     const transfer = new Transfer({ ...prepared, route: client.routeTo(this.#url) });
     this.tag = host.tagNumber(this.#tagName());
-    this.#pieces = this.#options.discardBody === true ? null : [];
+    this.#held = this.#options.discardBody === true ? null : new WholeBody(unknownLength);
     this.#bodyBytes = 0;
     transfer.private = this;
     transfer.onHead = (_transfer, bytes, start, end) => this.#answered(bytes, start, end);
@@ -229,8 +231,8 @@ export class Exchange {
   /** The bytes are only lent. */
   #received(bytes: Uint8Array, start: number, end: number): void {
     this.#bodyBytes += end - start;
-    if (this.#bodyBytes > BODY_BYTES_MAX) this.#pieces = null;
-    this.#pieces?.push(Uint8Array.prototype.slice.call(bytes, start, end));
+    if (this.#bodyBytes > BODY_BYTES_MAX) this.#held = null;
+    this.#held?.addCopy(bytes.subarray(start, end));
   }
 
   #ended(transfer: Transfer): void {
@@ -248,7 +250,7 @@ export class Exchange {
         url: this.#url.href,
         status,
         head: this.#head,
-        pieces: this.#pieces,
+        body: this.#held,
         whyNot,
         bodyBytes: this.#bodyBytes,
         latencyMs: transfer.endUs / US_PER_MS,
@@ -272,6 +274,11 @@ export class Exchange {
       this.#reject(error);
     }
   }
+}
+
+/** It is read and put together when it is asked for, if it is. */
+function unknownLength(): number {
+  return -1;
 }
 
 function redirectsOf(follow: boolean | number): number {

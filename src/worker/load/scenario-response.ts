@@ -2,6 +2,7 @@
 
 import { brotliDecompressSync, gunzipSync, inflateRawSync, inflateSync } from 'node:zlib';
 import type { ScenarioResponse } from '../../protocol/load/scenario.ts';
+import type { WholeBody } from '../../protocol/port/whole-body.ts';
 import { fieldValues } from './head-fields.ts';
 
 /** Of one body, as it comes and decoded. */
@@ -14,7 +15,7 @@ export interface Received {
   /** In latin-1. */
   readonly head: string;
   /** null: not held. */
-  readonly pieces: readonly Uint8Array[] | null;
+  readonly body: WholeBody | null;
   /** Why it was not. */
   readonly whyNot: string;
   readonly bodyBytes: number;
@@ -71,9 +72,9 @@ export class HeldResponse implements ScenarioResponse {
   }
 
   #decoded(): Uint8Array {
-    const { pieces, whyNot } = this.#received;
-    if (pieces === null) throw new Error(`The body of ${this.url} ${whyNot}.`);
-    const bytes = pieces.length === 1 ? (pieces[0] as Uint8Array) : Buffer.concat(pieces);
+    const { body, whyNot } = this.#received;
+    if (body === null) throw new Error(`The body of ${this.url} ${whyNot}.`);
+    const bytes = body.take();
     const coding = this.headers.get('content-encoding')?.trim().toLowerCase() ?? '';
     return bytes.length === 0 ? bytes : decode(coding, bytes);
   }

@@ -5,17 +5,27 @@ import { WholeBody } from '../../../src/protocol/port/whole-body.ts';
 
 const MIB = 1024 * 1024;
 
+const PATTERN = Uint8Array.from({ length: 21 * MIB }, (_, index) => index % 251);
+
 function patterned(from: number, count: number): Uint8Array<ArrayBuffer> {
-  const bytes = new Uint8Array(count);
-  for (let index = 0; index < count; index++) bytes[index] = (from + index) % 251;
-  return bytes;
+  return PATTERN.slice(from, from + count);
 }
 
-function build(lengths: readonly number[], announced: number): Uint8Array {
+type Way = 'given' | 'lent' | 'by turns';
+
+const WAYS: readonly Way[] = ['given', 'lent', 'by turns'];
+
+function build(lengths: readonly number[], announced: number, way: Way): Uint8Array {
   const whole = new WholeBody(() => announced);
   let at = 0;
-  for (const length of lengths) {
-    whole.add(patterned(at, length));
+  for (const [index, length] of lengths.entries()) {
+    const piece = patterned(at, length);
+    if (way === 'given' || (way === 'by turns' && index % 2 === 0)) {
+      whole.add(piece);
+    } else {
+      whole.addCopy(piece);
+      piece.fill(255);
+    }
     at += length;
   }
   return whole.take();
@@ -29,6 +39,9 @@ const SPLITS: readonly (readonly [string, readonly number[]])[] = [
   ['one byte more', [MIB, 1]],
   ['one large piece', [3 * MIB]],
   ['more than one growth', [MIB, 1, ...Array<number>(36).fill(MIB / 2)]],
+  ['single bytes', Array<number>(40_000).fill(1)],
+  ['pieces just below, at and above the size of a block', [1, ...Array<number>(90).fill(16_383), 16_384, 16_385, 7]],
+  ['small pieces between large ones', Array.from({ length: 60 }, (_, index) => (index % 3 === 0 ? 40_000 : index + 1))],
 ];
 
 describe.each(SPLITS)('%s', (_name, lengths) => {
@@ -40,10 +53,12 @@ describe.each(SPLITS)('%s', (_name, lengths) => {
     ['more announced than comes', bytes * 3 + 1],
     ['an announcement that is no number', Number.NaN],
   ])('%s', (_announcement, announced) => {
-    const whole = build(lengths, announced);
-    expect(whole.length).toBe(bytes);
-    expect(Buffer.compare(whole, patterned(0, bytes))).toBe(0);
-    expect(whole.buffer.byteLength).toBe(bytes);
+    for (const way of WAYS) {
+      const whole = build(lengths, announced, way);
+      expect(whole.length).toBe(bytes);
+      expect(Buffer.compare(whole, patterned(0, bytes)), way).toBe(0);
+      expect(whole.buffer.byteLength).toBe(bytes);
+    }
   });
 });
 
