@@ -6,7 +6,7 @@
 
 import { invalidArgument } from '../protocol/errors.ts';
 import { checkInteger, checkRecord, describe } from '../protocol/options.ts';
-import type { FetchInit } from './fetch-init.ts';
+import { type FetchInit, isSignal } from './fetch-init.ts';
 import type { RequestLike } from './request-like.ts';
 import type { FetchResponse } from './response.ts';
 
@@ -73,6 +73,35 @@ class StopSignal {
     this.aborted = true;
     this.reason = reason;
     this.#listener?.();
+  }
+}
+
+/** Aborted by the iteration, and by the request's own signal. Listens as long as it is listened to, unlike AbortSignal.any. */
+class JoinedSignal {
+  readonly #own: AbortSignal;
+  readonly #stop: StopSignal;
+
+  constructor(own: AbortSignal, stop: StopSignal) {
+    this.#own = own;
+    this.#stop = stop;
+  }
+
+  get aborted(): boolean {
+    return this.#own.aborted || this.#stop.aborted;
+  }
+
+  get reason(): unknown {
+    return this.#own.aborted ? this.#own.reason : this.#stop.reason;
+  }
+
+  addEventListener(type: 'abort', listener: () => void): void {
+    this.#own.addEventListener(type, listener, { once: true });
+    this.#stop.addEventListener(type, listener);
+  }
+
+  removeEventListener(type: 'abort', listener: () => void): void {
+    this.#own.removeEventListener(type, listener);
+    this.#stop.removeEventListener();
   }
 }
 
@@ -265,7 +294,7 @@ class FetchAll<Input extends FetchAllInput> implements AsyncGenerator<FetchAllRe
     );
   }
 
-  /** `fetch` itself never throws; a signal that cannot be joined with ours does. */
+  /** `fetch` itself never throws; what reads like none of what it takes may. */
   async #send(input: Input, stop: StopSignal): Promise<FetchResponse> {
     const [resource, init] = isPair(input) ? input : ([input, undefined] as const);
     return this.#fetch(resource as string, withSignal(resource, init, stop));
@@ -398,14 +427,13 @@ function isPromiseLike(value: unknown): value is PromiseLike<unknown> {
   return typeof value === 'object' && value !== null && typeof (value as { then?: unknown }).then === 'function';
 }
 
-/** Both may abort it: the request's own signal, and the iteration. */
-function withSignal(resource: unknown, init: FetchInit | undefined, stop: StopSignal): FetchInit {
-  const own = init?.signal ?? (resource as { signal?: AbortSignal | null }).signal;
-  const signal = stop as unknown as AbortSignal;
-  if (own === undefined || own === null) return init === undefined ? { signal } : { ...init, signal };
-  const controller = new AbortController();
-  stop.addEventListener('abort', () => controller.abort(stop.reason));
-  return { ...init, signal: AbortSignal.any([own, controller.signal]) };
+/** Both may abort it: the request's own signal, and the iteration. What is no init, or no signal, goes to `fetch` as it is, which says so. */
+function withSignal(resource: unknown, init: FetchInit | null | undefined, stop: StopSignal): FetchInit {
+  if (init !== undefined && init !== null && (typeof init !== 'object' || Array.isArray(init))) return init;
+  const given = init?.signal;
+  const own = given === undefined ? (resource as { signal?: unknown } | null | undefined)?.signal : given;
+  if (own === undefined || own === null) return { ...init, signal: stop as unknown as AbortSignal };
+  return isSignal(own) ? { ...init, signal: new JoinedSignal(own, stop) as unknown as AbortSignal } : (init ?? {});
 }
 
 /** What the iterator makes of it is its own affair: nobody waits any more. */

@@ -92,7 +92,7 @@ export function checkSignal(signal: unknown): AbortSignal | null {
 }
 
 /** By shape: signals of other realms and of polyfills are as good. */
-function isSignal(value: unknown): value is AbortSignal {
+export function isSignal(value: unknown): value is AbortSignal {
   return (
     typeof value === 'object' &&
     value !== null &&

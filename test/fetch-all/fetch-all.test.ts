@@ -31,6 +31,26 @@ function* urls(origin: string, count: number, noted?: number[]): Generator<strin
   }
 }
 
+/** As polyfills have it. */
+class OwnMadeController {
+  readonly signal = {
+    aborted: false,
+    reason: undefined as unknown,
+    listeners: [] as (() => void)[],
+    addEventListener(_type: string, listener: () => void): void {
+      this.listeners.push(listener);
+    },
+    removeEventListener(_type: string, listener: () => void): void {
+      this.listeners = this.listeners.filter((known) => known !== listener);
+    },
+  };
+
+  abort(reason: unknown): void {
+    Object.assign(this.signal, { aborted: true, reason });
+    for (const listener of this.signal.listeners.splice(0)) listener();
+  }
+}
+
 async function all<T>(results: AsyncIterable<T>): Promise<T[]> {
   const collected: T[] = [];
   for await (const result of results) collected.push(result);
@@ -95,6 +115,64 @@ describe.each(PLACES.slice(0, 2))('$name', ({ shards }) => {
       'fulfilled',
       'fulfilled',
     ]);
+  });
+
+  test('what is no input, no init or no signal is rejected as fetch rejects it', async () => {
+    const pool = poolFor({ shards });
+    const url = 'http://127.0.0.1:1/';
+    const request = { url, method: 'GET', headers: [], signal: 5 };
+    const odd = [
+      null,
+      undefined,
+      5,
+      {},
+      request,
+      [],
+      [null],
+      [undefined, {}],
+      [url, 5],
+      [url, 'POST'],
+      [url, []],
+      [url, { signal: 5 }],
+    ];
+    const told = (reason: unknown): unknown[] => {
+      const { name, message, code } = reason as { name: string; message: string; code: string };
+      return [name, code, message];
+    };
+    const given: unknown[] = [];
+    for await (const result of pool.fetchAll(odd as string[], { concurrency: 1 }))
+      given.push(told((result as { reason: unknown }).reason));
+    const expected = odd.map(async (input) => {
+      const [resource, init] = Array.isArray(input) ? input : [input];
+      return told(await rejection(pool.fetch(resource as string, init as object)));
+    });
+    expect(given).toEqual(await Promise.all(expected));
+    for (const [name, code] of given as string[][]) expect([name, code]).toEqual(['TypeError', 'INVALID_ARGUMENT']);
+  });
+
+  test("a request's own signal, whoever made it, aborts it alone; leaving the loop aborts it too, and nobody listens to it then", async () => {
+    const peer = await rawPeer(serve(byPath));
+    const pool = poolFor({ shards });
+    for (const [at, own] of [new AbortController(), new OwnMadeController()].entries()) {
+      const signal = own.signal as unknown as AbortSignal;
+      const results = pool.fetchAll([
+        [`${peer.origin}/never-own${at}`, { signal }] as const,
+        [`${peer.origin}/slow${at}`, { signal: null }] as const,
+        [
+          `${peer.origin}/never-left${at}`,
+          { signal: new OwnMadeController().signal as unknown as AbortSignal },
+        ] as const,
+      ]);
+      const first = results.next();
+      await eventually(() => peer.requests().some((text) => text.includes(`never-own${at}`)), 'it is under way');
+      const reason = new Error('mine');
+      own.abort(reason);
+      expect(await first).toMatchObject({ value: { index: 0, status: 'rejected', reason } });
+      expect(await (await results.next()).value?.input).toEqual([`${peer.origin}/slow${at}`, { signal: null }]);
+      await results.return(undefined);
+      await eventually(async () => (await pool.stats()).inFlight === 0, 'nothing is under way');
+      if (own instanceof OwnMadeController) expect(own.signal.listeners).toHaveLength(0);
+    }
   });
 
   test('inputs are taken as there is room, results that are not taken hold more back', async () => {
