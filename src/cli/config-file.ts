@@ -67,7 +67,7 @@ function readConfig(file: string): Record<string, unknown> {
   try {
     given = JSON.parse(text);
   } catch (error) {
-    throw usageError(`--config: ${file} is no JSON: ${(error as Error).message}.`);
+    throw usageError(`--config: ${file} is no JSON: ${withoutExcerpt((error as Error).message)}.`);
   }
   if (typeof given === 'object' && given !== null && !Array.isArray(given)) return given as Record<string, unknown>;
   throw usageError(`--config: ${file} must hold one object, such as { "rate": "5k", "duration": "1h" }.`);
@@ -101,4 +101,9 @@ function unknownKey(file: string, name: string, known: readonly string[]): Error
   return usageError(
     `--config: ${file}: there is no "${name}"${meant === undefined ? '; the names are those of the flags, see --help' : `; it is "${meant}"`}.`,
   );
+}
+
+/** Node quotes what stands around the fault, which may be a password. */
+function withoutExcerpt(message: string): string {
+  return message.replace(/, (?:\.\.\.)?".*is not valid JSON$/s, '');
 }

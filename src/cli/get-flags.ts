@@ -6,6 +6,7 @@ import type { DownloadTarget, DownloadTask } from '../main/download.ts';
 import { CHECKSUM_KINDS, type Checksum } from '../main/download-file.ts';
 import type { FetchInit } from '../main/fetch-init.ts';
 import type { PoolOptions } from '../main/options.ts';
+import { shownUrl } from '../protocol/shown-url.ts';
 import { usageError } from './exit-codes.ts';
 import { parseCount, parseDuration } from './units.ts';
 
@@ -179,7 +180,7 @@ function readLines(file: string): Line[] {
 function checkUrl(text: string, where: string): string {
   const url = URL.canParse(text) ? new URL(text) : null;
   if (url?.protocol === 'http:' || url?.protocol === 'https:') return text;
-  throw usageError(`${where}"${text}" is no http: or https: URL.`);
+  throw usageError(`${where}${shownUrl(text)} is no http: or https: URL.`);
 }
 
 function parseChecksum(flag: string, text: string): Checksum {
@@ -239,7 +240,7 @@ function initOf({ header, user, limitRate, speedLimit, speedTime }: GetFlags): F
 
 function headerOf(line: string): [name: string, value: string] {
   const at = line.indexOf(':');
-  if (at <= 0) throw usageError(`--header takes "name: value", not "${line}".`);
+  if (at <= 0) throw usageError('--header takes "name: value", and one has no colon or no name in front of it.');
   return [line.slice(0, at).toLowerCase(), line.slice(at + 1).trim()];
 }
 

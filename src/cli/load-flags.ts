@@ -12,6 +12,7 @@ import { type Command, Option } from 'commander';
 import type { LoadTables, TableOrder } from '../main/load/index.ts';
 import type { LoadOptions } from '../main/load/load-options.ts';
 import type { LoadTargetOptions } from '../main/load/targets.ts';
+import { shownUrl } from '../protocol/shown-url.ts';
 import { CommandError, EXIT, usageError } from './exit-codes.ts';
 import type { ReportFlags } from './reports/report-files.ts';
 import {
@@ -303,7 +304,7 @@ function tablesOf(entries: readonly string[], order: string | undefined): LoadTa
 
 function headerOf(line: string): [name: string, value: string] {
   const at = line.indexOf(':');
-  if (at <= 0) throw usageError(`--header takes "name: value", not "${line}".`);
+  if (at <= 0) throw usageError('--header takes "name: value", and one has no colon or no name in front of it.');
   return [line.slice(0, at), line.slice(at + 1).trim()];
 }
 
@@ -332,7 +333,7 @@ function routeOf(flags: LoadFlags): Options {
 function resolveEntryOf(entry: string): [hostAndPort: string, addresses: string[]] {
   const [, hostAndPort, addresses] = /^((?:\[[^\]]+\]|[^:]+):\d+):(.+)$/.exec(entry) ?? [];
   if (hostAndPort === undefined || addresses === undefined) {
-    throw usageError(`--resolve takes HOST:PORT:ADDRESS, not "${entry}".`);
+    throw usageError(`--resolve takes HOST:PORT:ADDRESS, not ${shownUrl(entry)}.`);
   }
   return [hostAndPort, addresses.split(',').map((address) => address.replace(/^\[|\]$/g, ''))];
 }

@@ -7,7 +7,7 @@
 import { invalidArgument, TransferError } from '../protocol/errors.ts';
 import type { HeaderPair } from '../protocol/http1/header-pairs.ts';
 import { checkHeader } from '../protocol/http1/request-head.ts';
-import { describe } from '../protocol/options.ts';
+import { describeKind } from '../protocol/options.ts';
 
 /**
  * A cookie jar as tough-cookie has it, or part of one. Both functions may answer a promise, call back, or answer at once. A callback is
@@ -41,7 +41,7 @@ export function checkCookies(jar: unknown): CookieJar | null {
   if (typeof getCookieString === 'function' && typeof setCookie === 'function') return jar as CookieJar;
   throw invalidArgument(
     'cookies',
-    `cookies must be a jar with the functions getCookieString and setCookie, as tough-cookie's CookieJar has them, not ${describe(jar)}.`,
+    `cookies must be a jar with the functions getCookieString and setCookie, as tough-cookie's CookieJar has them, not ${describeKind(jar)}.`,
   );
 }
 
@@ -54,7 +54,7 @@ export async function cookiesFor(jar: CookieJar, url: string): Promise<string> {
   if (typeof cookies !== 'string') {
     throw invalidArgument(
       'cookies',
-      `The cookie jar's getCookieString must answer a string, not ${describe(cookies)}.`,
+      `The cookie jar's getCookieString must answer a string, not ${describeKind(cookies)}.`,
     );
   }
   checkHeader('cookie', cookies);

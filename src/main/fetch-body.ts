@@ -7,7 +7,7 @@ import { Readable } from 'node:stream';
 import { isAnyArrayBuffer } from 'node:util/types';
 import { isUint8Array } from '../protocol/built-ins.ts';
 import { invalidArgument } from '../protocol/errors.ts';
-import { describe } from '../protocol/options.ts';
+import { describe, describeKind } from '../protocol/options.ts';
 import { iteratorOf, letGo } from './body-iterator.ts';
 import { type BlobLike, BodyParts, bytesOfParts, isBlob } from './body-parts.ts';
 import { type FormDataLike, formDataBody, isFormData } from './form-data.ts';
@@ -95,7 +95,7 @@ export function pieceBytes(piece: unknown): Uint8Array {
   if (typeof piece === 'string') return Buffer.from(piece, 'utf8');
   const bytes = bytesOf(piece);
   if (bytes !== null) return bytes;
-  throw invalidArgument('body', `A body's pieces must be bytes or text, not ${describe(piece)}.`);
+  throw invalidArgument('body', `A body's pieces must be bytes or text, not ${describeKind(piece)}.`);
 }
 
 export function isAsyncIterable(value: unknown): value is AsyncIterable<unknown> {
@@ -164,7 +164,7 @@ function notABody(body: unknown): Error {
   const hint = packaged ? '; use the FormData that is global in Node in place of that of a package' : '';
   return invalidArgument(
     'body',
-    `body must be a string, bytes, URLSearchParams, FormData, a Blob, a stream or an async iterable, not ${describe(body)}${hint}.`,
+    `body must be a string, bytes, URLSearchParams, FormData, a Blob, a stream or an async iterable, not ${describeKind(body)}${hint}.`,
   );
 }
 

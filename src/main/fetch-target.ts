@@ -6,6 +6,7 @@
 import { invalidArgument, type TransferError } from '../protocol/errors.ts';
 import { describe } from '../protocol/options.ts';
 import { type Origin, originOf, shown, targetOf } from '../protocol/origin.ts';
+import { shownUrl } from '../protocol/shown-url.ts';
 import { type Credentials, userinfoOf } from './auth.ts';
 import type { FetchRequest } from './fetch-request.ts';
 import { isLocalScheme } from './local-content.ts';
@@ -76,18 +77,7 @@ function urlText(input: unknown): string {
 function badUrl(text: string): TransferError {
   const relative = URL.canParse(text, 'http://relative.invalid/');
   const hint = relative ? '; there is no page here that a relative URL could be relative to' : '';
-  return invalidArgument('input', `${describe(withoutCredentials(text))} is not an absolute URL${hint}.`);
-}
-
-/**
- * Even text that is no URL may carry a password, and because it is no URL nobody can say where that ends: everything up to the
- * last "@" is left out, unless the text is plainly a path.
- */
-function withoutCredentials(text: string): string {
-  const at = text.lastIndexOf('@');
-  if (at < 0 || !/^\s*([/\\]{2}|[^/\\?#]*:)/.test(text)) return text;
-  const scheme = /^\s*([a-z][a-z0-9+.-]*:)/i.exec(text)?.[1] ?? '';
-  return `${scheme}//…${text.slice(at)}`;
+  return invalidArgument('input', `${shownUrl(text)} is not an absolute URL${hint}.`);
 }
 
 function withoutFragment(href: string): string {

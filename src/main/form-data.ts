@@ -9,7 +9,7 @@
 
 import { randomBytes } from 'node:crypto';
 import { invalidArgument } from '../protocol/errors.ts';
-import { describe } from '../protocol/options.ts';
+import { describeKind } from '../protocol/options.ts';
 import { type BlobLike, type BodyPart, BodyParts, bytesOfParts, isBlob } from './body-parts.ts';
 import type { ReadyBody } from './fetch-body.ts';
 
@@ -50,7 +50,7 @@ export function formDataBody(form: FormDataLike): ReadyBody {
       continue;
     }
     if (!isBlob(value)) {
-      throw invalidArgument('body', `An entry of FormData must be text, a Blob or a File, not ${describe(value)}.`);
+      throw invalidArgument('body', `An entry of FormData must be text, a Blob or a File, not ${describeKind(value)}.`);
     }
     text += `${start}; filename="${escaped(fileName(value))}"\r\nContent-Type: ${fileType(value)}\r\n\r\n`;
     parts.push(Buffer.from(text, 'utf8'), value);

@@ -6,6 +6,7 @@
 import { isUrl } from '../protocol/built-ins.ts';
 import { invalidArgument } from '../protocol/errors.ts';
 import { describe } from '../protocol/options.ts';
+import { shownUrl } from '../protocol/shown-url.ts';
 
 const POLICIES = [
   '',
@@ -43,7 +44,7 @@ export function resolveReferrer(referrer: unknown, policy: unknown): Referrer | 
     return null;
   const text = isUrl(referrer) ? referrer.href : referrer;
   if (typeof text !== 'string' || !URL.canParse(text)) {
-    throw invalidArgument('referrer', `referrer must be an absolute URL, not ${describe(referrer)}.`);
+    throw invalidArgument('referrer', `referrer must be an absolute URL, not ${shownUrl(referrer)}.`);
   }
   const url = new URL(text);
   if (url.protocol !== 'http:' && url.protocol !== 'https:') return null;

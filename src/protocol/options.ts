@@ -100,7 +100,7 @@ function completeNumbers<T extends object>(
 /** An options object of plain kind with known names only. A member that is undefined is not there (WebIDL), whatever its name. */
 export function checkRecord(option: string, value: unknown, names: readonly string[]): Record<string, unknown> {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) {
-    throw invalidArgument(option, `${option} must be an object, not ${describe(value)}.`);
+    throw invalidArgument(option, `${option} must be an object, not ${describeKind(value)}.`);
   }
   for (const name of Object.keys(value)) {
     if (!names.includes(name) && (value as Record<string, unknown>)[name] !== undefined) {
@@ -129,7 +129,7 @@ export function checkNumber(option: string, value: unknown, least: number, most:
   return value;
 }
 
-/** A value as it reads in a sentence, short. */
+/** A value as it reads in a sentence, short. Not for what may be a secret: see `describeKind`, and `shownUrl` for URLs. */
 export function describe(value: unknown): string {
   if (typeof value === 'string') return JSON.stringify(value.length > 60 ? `${value.slice(0, 60)}…` : value);
   if (value === null || value === undefined || typeof value === 'number' || typeof value === 'boolean') {
@@ -139,4 +139,10 @@ export function describe(value: unknown): string {
   if (typeof value === 'object')
     return Array.isArray(value) ? 'an array' : `an object (${value.constructor?.name ?? 'no prototype'})`;
   return `a ${typeof value}`;
+}
+
+/** Only what kind of value it is: what was given in place of headers, cookies, a key or a password may be the secret itself. */
+export function describeKind(value: unknown): string {
+  if (value === undefined || typeof value === 'object') return describe(value);
+  return value === '' ? 'an empty string' : `a ${typeof value}`;
 }

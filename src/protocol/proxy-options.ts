@@ -6,9 +6,10 @@
 import { isUrl } from './built-ins.ts';
 import { invalidArgument } from './errors.ts';
 import type { HeadersGiven } from './http1/header-pairs.ts';
+import { nameFault } from './http1/request-head.ts';
 import { isFieldValue, isToken, trimBlanks } from './http1/tokens.ts';
 import { isExcepted, noProxyEntries } from './no-proxy.ts';
-import { checkRecord, describe } from './options.ts';
+import { checkRecord, describe, describeKind } from './options.ts';
 import type { Origin } from './origin.ts';
 import { type Environment, environmentProxies } from './proxy-env.ts';
 import { resolveTlsOptions, type TlsOptions, type TlsPlan } from './tls-options.ts';
@@ -250,7 +251,8 @@ function fieldsOf(option: string, headers: unknown, username: string, password: 
     if (lowerName === 'proxy-authorization' && fields.startsWith('proxy-authorization')) {
       throw invalidArgument(`${option}.headers`, `${option}.headers and ${option}.username both authorise; give one.`);
     }
-    if (!isToken(name) || REFUSED_FIELDS.has(lowerName)) {
+    if (!isToken(name)) throw invalidArgument(`${option}.headers`, `${option}.headers: ${nameFault(name)}.`);
+    if (REFUSED_FIELDS.has(lowerName)) {
       throw invalidArgument(`${option}.headers`, `${option}.headers cannot have the field ${describe(name)}.`);
     }
     // The value may be a secret: it is not shown.
@@ -265,12 +267,15 @@ function fieldsOf(option: string, headers: unknown, username: string, password: 
 function headerEntries(option: string, headers: unknown): [name: string, value: string][] {
   if (headers === undefined || headers === null) return [];
   if (typeof headers !== 'object') {
-    throw invalidArgument(option, `${option} must be a record, pairs or a Headers object, not ${describe(headers)}.`);
+    throw invalidArgument(
+      option,
+      `${option} must be a record, pairs or a Headers object, not ${describeKind(headers)}.`,
+    );
   }
   const entries = Symbol.iterator in headers ? [...(headers as Iterable<unknown>)] : Object.entries(headers);
   return entries.flatMap((entry) => {
     if (!Array.isArray(entry) || entry.length !== 2 || typeof entry[0] !== 'string') {
-      throw invalidArgument(option, `Each of ${option} must be a pair of name and value, not ${describe(entry)}.`);
+      throw invalidArgument(option, `Each of ${option} must be a pair of name and value, not ${describeKind(entry)}.`);
     }
     const name: string = entry[0];
     const values: unknown[] = Array.isArray(entry[1]) ? entry[1] : [entry[1]];
@@ -284,7 +289,9 @@ function noFields(option: string, { headers }: Partial<ProxyOptions>): '' {
 }
 
 function checkCredential(option: string, value: unknown, kind: ProxyPlan['kind']): string {
-  if (typeof value !== 'string') throw invalidArgument(option, `${option} must be a string, not ${describe(value)}.`);
+  if (typeof value !== 'string') {
+    throw invalidArgument(option, `${option} must be a string, not ${describeKind(value)}.`);
+  }
   const isText = ![...value].some((character) => character < ' ' || character === '\x7f');
   if (!isText) throw invalidArgument(option, `${option} must not have control characters.`);
   if (kind !== 'socks5' || Buffer.byteLength(value) <= SOCKS_TEXT_BYTES_MAX) return value;

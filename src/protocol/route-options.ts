@@ -8,6 +8,7 @@ import { invalidArgument } from './errors.ts';
 import { type Guard, type GuardGiven, resolveGuard } from './guard-options.ts';
 import { checkInteger, checkNumber, checkRecord, describe } from './options.ts';
 import { type ProxyGiven, type ProxyRules, resolveProxy } from './proxy-options.ts';
+import { shownUrl } from './shown-url.ts';
 import { DEFAULT_TLS_PLAN, resolveTlsOptions, type TlsOptions, type TlsPlan } from './tls-options.ts';
 
 /** Which addresses of a name are used (CURLOPT_IPRESOLVE): 0 all, 4 IPv4 only, 6 IPv6 only. */
@@ -159,7 +160,7 @@ function checkConnectTo(option: string, value: unknown): readonly ConnectToEntry
   if (typeof value === 'string') {
     const [, host, port] = TARGET.exec(value) ?? [];
     if (value === '' || host === undefined) {
-      throw invalidArgument(option, `${option} must be a host, a port or both ('host:port'), not ${describe(value)}.`);
+      throw invalidArgument(option, `${option} must be a host, a port or both ('host:port'), not ${shownUrl(value)}.`);
     }
     return [{ fromHost: '', fromPort: 0, host: bare(option, host), port: checkPortText(option, port) }];
   }
@@ -181,7 +182,7 @@ function checkConnectTo(option: string, value: unknown): readonly ConnectToEntry
 function checkConnectToEntry(option: string, value: unknown): ConnectToEntry {
   const parts = typeof value === 'string' ? ENTRY.exec(value) : null;
   if (parts === null) {
-    throw invalidArgument(option, `${option} must read 'host:port:to-host:to-port', not ${describe(value)}.`);
+    throw invalidArgument(option, `${option} must read 'host:port:to-host:to-port', not ${shownUrl(value)}.`);
   }
   const [, fromHost = '', fromPort, host = '', port] = parts;
   return {
@@ -197,7 +198,7 @@ function checkHost(option: string, host: unknown): string {
   if (isIP(host) !== 0) return host;
   const [, text] = TARGET.exec(host) ?? [];
   if (text !== host || host === '') {
-    throw invalidArgument(option, `${option} must be a host name or an address, not ${describe(host)}.`);
+    throw invalidArgument(option, `${option} must be a host name or an address, not ${shownUrl(host)}.`);
   }
   return bare(option, host);
 }

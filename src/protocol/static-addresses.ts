@@ -6,6 +6,7 @@
 import { isIP } from 'node:net';
 import { invalidArgument } from './errors.ts';
 import { checkInteger, describe } from './options.ts';
+import { shownUrl } from './shown-url.ts';
 
 /** By `host:port`, `[v6]:port` or `*:port`; the addresses are numeric. */
 export type StaticAddressesGiven = Readonly<Record<string, string | readonly string[]>>;
@@ -25,7 +26,7 @@ export class StaticAddresses {
   set(option: string, hostAndPort: unknown, addresses: unknown): void {
     const key = checkKey(option, hostAndPort);
     if (addresses === null) this.#addresses.delete(key);
-    else this.#addresses.set(key, checkAddresses(`${option}[${describe(hostAndPort)}]`, addresses));
+    else this.#addresses.set(key, checkAddresses(`${option}[${shownUrl(hostAndPort)}]`, addresses));
   }
 }
 
@@ -45,7 +46,7 @@ function keyOf(host: string, port: number): string {
 function checkKey(option: string, hostAndPort: unknown): string {
   const [, six, host, port] = (typeof hostAndPort === 'string' && HOST_AND_PORT.exec(hostAndPort)) || [];
   if (port === undefined) {
-    throw invalidArgument(option, `${option} is by 'host:port' or '*:port', not by ${describe(hostAndPort)}.`);
+    throw invalidArgument(option, `${option} is by 'host:port' or '*:port', not by ${shownUrl(hostAndPort)}.`);
   }
   return keyOf((six ?? host ?? '').toLowerCase(), checkInteger(option, Number(port), 1, 65_535));
 }

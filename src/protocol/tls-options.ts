@@ -11,7 +11,7 @@ import { isIP } from 'node:net';
 import { createSecureContext, DEFAULT_CIPHERS, type PeerCertificate, type SecureContextOptions } from 'node:tls';
 import { isError, isUint8Array } from './built-ins.ts';
 import { invalidArgument } from './errors.ts';
-import { checkRecord, describe } from './options.ts';
+import { checkRecord, describe, describeKind } from './options.ts';
 
 /** A version of TLS, as in `tls.connect`. */
 export type TlsVersion = 'TLSv1' | 'TLSv1.1' | 'TLSv1.2' | 'TLSv1.3';
@@ -299,10 +299,9 @@ function checkPems(option: string, value: unknown): readonly string[] {
   });
 }
 
-/** A text that is no certificate may be a key: it is not shown. */
+/** Whatever is no certificate may be a key: it is not shown. */
 function shownKind(value: unknown): string {
-  if (value === '') return 'an empty string';
-  return isUint8Array(value) ? 'no bytes' : describe(value);
+  return isUint8Array(value) ? 'no bytes' : describeKind(value);
 }
 
 function checkPfx(option: string, value: unknown): string {
@@ -318,7 +317,9 @@ function checkBoolean(option: string, value: unknown): boolean {
 }
 
 function checkText(option: string, value: unknown): string {
-  if (typeof value !== 'string') throw invalidArgument(option, `${option} must be a string, not ${describe(value)}.`);
+  if (typeof value !== 'string') {
+    throw invalidArgument(option, `${option} must be a string, not ${describeKind(value)}.`);
+  }
   if (value === '' && !option.endsWith('.passphrase')) throw invalidArgument(option, `${option} must not be empty.`);
   // C strings end there: what follows would silently not count.
   if (value.includes('\0')) throw invalidArgument(option, `${option} must not contain a NUL character.`);

@@ -109,7 +109,7 @@ describe.concurrent('templates', () => {
   const data = { users: { rows: [{ name: 'ann\n', id: '1' }] } };
   test.each<[string, unknown, string]>([
     ['an unknown place', { url: `${url}{{number}}` }, 'url: {{number}} is not understood; known are {{counter}}'],
-    ['an open place', { url, body: 'a {{counter}} b {{counter' }, 'body: "{{counter" is not closed'],
+    ['an open place', { url, body: 'a {{counter}} b {{counter' }, 'body: the {{ at character 17 is not closed'],
     ['too few numbers', { url: `${url}{{random 5}}` }, '{{random 5}} takes two whole numbers'],
     ['the larger one first', { url: `${url}{{random 9 1}}` }, 'the smaller one first'],
     ['nothing to pick', { url: `${url}{{pick}}` }, 'nothing to pick from'],

@@ -85,7 +85,7 @@ describe('the URL', () => {
 describe('the init', () => {
   test.each<{ init: unknown; limit: string; says: RegExp }>([
     { init: 'GET', limit: 'init', says: /object/ },
-    { init: 7, limit: 'init', says: /7/ },
+    { init: 7, limit: 'init', says: /a number/ },
     { init: [], limit: 'init', says: /array/ },
     { init: { metod: 'GET' }, limit: 'init.metod', says: /no option init\.metod.*method/ },
     { init: { timeout: 1000 }, limit: 'init.timeout', says: /timeouts/ },
@@ -99,7 +99,7 @@ describe('the init', () => {
     { init: { method: 'Track' }, limit: 'method', says: /TRACK/ },
     { init: { method: 5 }, limit: 'method', says: /string/ },
     { init: { headers: 'a: b' }, limit: 'headers', says: /record, pairs/ },
-    { init: { headers: 5 }, limit: 'headers', says: /5/ },
+    { init: { headers: 5 }, limit: 'headers', says: /a number/ },
     { init: { headers: [['a']] }, limit: 'headers', says: /pair/ },
     { init: { headers: [['a', 'b', 'c']] }, limit: 'headers', says: /pair/ },
     { init: { headers: ['ab'] }, limit: 'headers', says: /pair/ },
@@ -125,9 +125,9 @@ describe('the init', () => {
     { init: { method: 'POST', body: 'ab', headers: { 'content-length': '3' } }, limit: 'headers', says: /2 bytes/ },
     { init: { body: 'x' }, limit: 'body', says: /GET/ },
     { init: { method: 'HEAD', body: '' }, limit: 'body', says: /HEAD/ },
-    { init: { method: 'POST', body: 5 }, limit: 'body', says: /5/ },
+    { init: { method: 'POST', body: 5 }, limit: 'body', says: /a number/ },
     { init: { method: 'POST', body: {} }, limit: 'body', says: /object/ },
-    { init: { method: 'POST', body: true }, limit: 'body', says: /true/ },
+    { init: { method: 'POST', body: true }, limit: 'body', says: /a boolean/ },
     { init: { signal: {} }, limit: 'signal', says: /AbortSignal/ },
     { init: { signal: new AbortController() }, limit: 'signal', says: /AbortSignal/ },
     { init: { redirect: { mode: 'never' } }, limit: 'redirect.mode', says: /'follow', 'error' or 'manual'/ },
@@ -206,7 +206,7 @@ describe('the init', () => {
 describe('the options of a pool', () => {
   test.each<{ options: unknown; limit: string; says: RegExp }>([
     { options: null, limit: 'options', says: /null/ },
-    { options: 4, limit: 'options', says: /4/ },
+    { options: 4, limit: 'options', says: /a number/ },
     { options: { shard: 4 }, limit: 'shard', says: /no option shard.*shards/ },
     { options: { shards: -1 }, limit: 'shards', says: /-1/ },
     { options: { shards: 1.5 }, limit: 'shards', says: /whole number/ },

@@ -5,6 +5,7 @@ const SECRET_FLAGS = new Set(['--user', '--bearer', '--pass']);
 const HEADER_FLAGS = new Set(['--header']);
 /** Headers whose names have one of these in them carry credentials. */
 const SECRET_HEADER = /auth|cookie|token|secret|key|session|password/i;
+const USERINFO = /((?:https?|wss?|socks5h?):[/\\]*)[^/?#\\]*@/gi;
 const HIDDEN = '***';
 /** A body need not be read whole. */
 const ARGUMENT_MAX = 300;
@@ -48,8 +49,9 @@ function headerText(line: string): string {
   return SECRET_HEADER.test(name) ? `${name}: ${HIDDEN}` : line;
 }
 
+/** Passwords may have an "@", or a blank: all up to the last "@" before the path. */
 export function withoutCredentials(argument: string): string {
-  return argument.replace(/(https?:\/\/)[^/?#@\s]*@/gi, `$1${HIDDEN}@`);
+  return argument.replace(USERINFO, `$1${HIDDEN}@`);
 }
 
 /** As a shell would read it back. */

@@ -11,6 +11,7 @@ import { CHUNKED_BODY, composeRequestHead, NO_BODY } from '../../protocol/http1/
 import { resolveUpgrade, type Upgrade } from '../../protocol/http1/upgrade.ts';
 import { TIMEOUT_MS_MAX, type Timeouts } from '../../protocol/options.ts';
 import { encodeExtras, type RequestExtras } from '../../protocol/port/request-extras.ts';
+import { shownUrl } from '../../protocol/shown-url.ts';
 import type { CallPolicies } from '../call-policies.ts';
 import { type ReadyBody, readyBody } from '../fetch-body.ts';
 import { type FetchRequest, NOTHING_UNCOLLECTED } from '../fetch-request.ts';
@@ -238,7 +239,7 @@ function checkTimeout(name: string, given: unknown, usual: number): number {
 }
 
 function originOf(text: string): string {
-  if (!URL.canParse(text)) throw invalidDispatch(`The origin ${JSON.stringify(text)} is not a URL.`);
+  if (!URL.canParse(text)) throw invalidDispatch(`The origin ${shownUrl(text)} is not a URL.`);
   const { origin, protocol } = new URL(text);
   if (protocol === 'http:' || protocol === 'https:') return origin;
   throw invalidDispatch('Invalid URL protocol: the URL must start with `http:` or `https:`.');

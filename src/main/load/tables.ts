@@ -85,6 +85,10 @@ function readCsv(name: string, file: string): string[][] {
       record_delimiter: ['\r\n', '\n'],
     }) as string[][];
   } catch (error) {
-    throw invalidArgument(`data.${name}`, `The table ${file} is no CSV: ${(error as Error).message}.`);
+    // Not the field itself: it may be a password.
+    throw invalidArgument(
+      `data.${name}`,
+      `The table ${file} is no CSV: ${(error as Error).message.replace(/, value is .*$/s, '')}.`,
+    );
   }
 }

@@ -7,8 +7,10 @@ import { type HeaderPair, type HeadersGiven, headerPairs } from '../../protocol/
 import { composeRequestHead, NO_BODY, normalizeMethod } from '../../protocol/http1/request-head.ts';
 import type { LoadBodyFile, LoadTarget } from '../../protocol/load/plan.ts';
 import { hasTemplate, type LoadTable } from '../../protocol/load/template.ts';
-import { checkInteger, checkRecord, describe } from '../../protocol/options.ts';
+import { checkInteger, checkRecord, describe, describeKind } from '../../protocol/options.ts';
 import { originOf, targetOf } from '../../protocol/origin.ts';
+import { shownUrl } from '../../protocol/shown-url.ts';
+import { userinfoOf } from '../auth.ts';
 import type { LoadOptions } from './load-options.ts';
 import { Places, requestTemplateOf } from './request-template.ts';
 
@@ -135,7 +137,7 @@ export function parseUrl(option: string, given: unknown, places: Places | null):
   if (typeof text !== 'string' || !URL.canParse(text)) {
     throw invalidArgument(
       option,
-      `${option} must be an absolute URL such as http://127.0.0.1:8080/, not ${describe(given)}.`,
+      `${option} must be an absolute URL such as http://127.0.0.1:8080/, not ${shownUrl(given)}.`,
     );
   }
   const url = new URL(text);
@@ -167,7 +169,7 @@ function contentOf(option: string, body: unknown, places: Places | null): Conten
   if (typeof body === 'object' && body !== null && 'file' in body && typeof body.file === 'string') {
     return contentOfFile(option, body.file, none);
   }
-  throw invalidArgument(option, `${option} must be a string, a Uint8Array or { file }, not ${describe(body)}.`);
+  throw invalidArgument(option, `${option} must be a string, a Uint8Array or { file }, not ${describeKind(body)}.`);
 }
 
 function contentOfFile(option: string, path: string, none: Content): Content {
@@ -200,8 +202,8 @@ function fieldsOf(given: LoadOptions, url: URL, own: readonly HeaderPair[], plac
 /** null: none is asked for. */
 export function authorizationOf(auth: LoadAuth | undefined, url: URL, places: Places | null): string | null {
   if (auth === undefined) {
-    if (url.username === '' && url.password === '') return null;
-    return basic(`${decodeURIComponent(url.username)}:${decodeURIComponent(url.password)}`, null);
+    const userinfo = userinfoOf(url);
+    return userinfo === null ? null : basic(`${userinfo.username}:${userinfo.password}`, null);
   }
   const { bearer, username, password } = checkRecord('auth', auth, ['bearer', 'username', 'password']) as Record<
     string,

@@ -1,7 +1,7 @@
 /** Header fields as callers give them (a record, pairs, a Headers object of any class), checked and in the order to send. */
 
 import { invalidArgument } from '../errors.ts';
-import { describe } from '../options.ts';
+import { describeKind } from '../options.ts';
 import { checkHeader, normalizeHeaderValue } from './request-head.ts';
 
 export type HeaderPair = readonly [name: string, value: string];
@@ -14,13 +14,16 @@ const SENT_UNASKED: readonly string[] = ['accept', 'user-agent'];
 export function headerPairs(headers: unknown, connects = false): HeaderPair[] {
   if (headers === undefined || headers === null) return [];
   if (typeof headers !== 'object') {
-    throw invalidArgument('headers', `headers must be a record, pairs or a Headers object, not ${describe(headers)}.`);
+    throw invalidArgument(
+      'headers',
+      `headers must be a record, pairs or a Headers object, not ${describeKind(headers)}.`,
+    );
   }
   const entries = Symbol.iterator in headers ? (headers as Iterable<unknown>) : membersOf(headers);
   const pairs: HeaderPair[] = [];
   for (const entry of entries) {
     if (!Array.isArray(entry) || entry.length !== 2) {
-      throw invalidArgument('headers', `Each header must be a pair of name and value, not ${describe(entry)}.`);
+      throw invalidArgument('headers', `Each header must be a pair of name and value, not ${describeKind(entry)}.`);
     }
     const name = text(entry[0], 'name');
     const values: unknown[] = Array.isArray(entry[1]) ? entry[1] : [entry[1]];

@@ -172,10 +172,7 @@ function checkContentLength(value: string, bodyBytes: number): void {
 
 function checkField(name: string, lowerName: string, value: string, connects: boolean): void {
   if (!isToken(name)) {
-    throw invalidArgument(
-      'headers',
-      `The header name ${excerptText(name)} is not a token: letters, digits and some signs.`,
-    );
+    throw invalidArgument('headers', `${nameFault(name)}.`);
   }
   const instead = REFUSED_FIELDS.get(lowerName);
   if (instead !== undefined) throw invalidArgument('headers', `The header ${name} cannot be set: ${instead}.`);
@@ -186,6 +183,15 @@ function checkField(name: string, lowerName: string, value: string, connects: bo
     );
   }
   if (!isFieldValue(value)) throw badValue(name, value);
+}
+
+/** What is wrong with a name that is no token. A whole line may have been given for a name: what follows is not shown, it may be a secret. */
+export function nameFault(name: string): string {
+  let end = 0;
+  while (end < name.length && isToken(name.charAt(end))) end++;
+  const which = end === 0 ? 'A header name' : `The header name that begins with ${excerptText(name.slice(0, end))}`;
+  const fault = name === '' ? 'it is empty' : `it has ${excerptText(name.charAt(end))}`;
+  return `${which} is not a token (letters, digits and some signs): ${fault}`;
 }
 
 /** Names the character at fault and not the value, which may be a secret. */

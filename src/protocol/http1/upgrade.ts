@@ -5,6 +5,7 @@
 
 import { invalidArgument } from '../errors.ts';
 import { checkRecord, describe } from '../options.ts';
+import { shownUrl } from '../shown-url.ts';
 import { isToken } from './tokens.ts';
 
 /** The names of protocols to switch to, as they stand in the field Upgrade; or, for CONNECT, the `host:port` to be connected with. */
@@ -45,7 +46,7 @@ function checkAuthority(connect: unknown): string {
     const port = Number(connect.slice(connect.lastIndexOf(':') + 1));
     if (port > 0 && port <= PORT_MAX) return connect;
   }
-  throw invalidArgument('upgrade.connect', `upgrade.connect must be 'host:port', not ${describe(connect)}.`);
+  throw invalidArgument('upgrade.connect', `upgrade.connect must be 'host:port', not ${shownUrl(connect)}.`);
 }
 
 /** Whether every protocol that a 101's head names is among those `offered`, and there is one (RFC 9110 §7.8). `head`: as latin-1 text. */

@@ -11,7 +11,6 @@
  */
 
 import { invalidArgument } from '../errors.ts';
-import { describe } from '../options.ts';
 
 export type TemplateValue =
   | { readonly kind: 'counter' | 'uuid' | 'time' }
@@ -58,8 +57,9 @@ export function parseTemplate(option: string, text: string, tables: readonly Loa
   }
   const rest = text.slice(end);
   if (hasTemplate(rest)) {
-    const place = rest.slice(rest.indexOf('{{'), rest.indexOf('{{') + 40);
-    throw invalidArgument(option, `${option}: ${describe(place)} is not closed with }}.`);
+    // Not what follows: it may be a password.
+    const place = end + rest.indexOf('{{') + 1;
+    throw invalidArgument(option, `${option}: the {{ at character ${place} is not closed with }}.`);
   }
   pieces.push(rest);
   return pieces;

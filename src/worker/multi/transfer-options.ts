@@ -22,6 +22,7 @@ import {
   DEFAULT_LIMITS,
   DEFAULT_TIMEOUTS,
   describe,
+  describeKind,
   type Limits,
   type Timeouts,
 } from '../../protocol/options.ts';
@@ -35,6 +36,7 @@ import {
   type RoutePlan,
   resolveRouteOptions,
 } from '../../protocol/route-options.ts';
+import { shownUrl } from '../../protocol/shown-url.ts';
 import { type Route, routeOf } from './route.ts';
 import type { CloseSocketHook, OpenSocketHook } from './socket-hooks.ts';
 import type { Transfer } from './transfer.ts';
@@ -183,7 +185,7 @@ function parseUrl(url: unknown): URL {
     throw invalidArgument('url', `url must be a string or a URL, not ${describe(url)}.`);
   }
   if (typeof url !== 'string') return url instanceof URL ? url : new URL((url as URL).href);
-  if (!URL.canParse(url)) throw invalidArgument('url', `url must be an absolute URL, not ${describe(url)}.`);
+  if (!URL.canParse(url)) throw invalidArgument('url', `url must be an absolute URL, not ${shownUrl(url)}.`);
   return new URL(url);
 }
 
@@ -212,7 +214,7 @@ function bodyBytes(body: unknown): Uint8Array | null {
   if (body === undefined || body === null) return null;
   if (typeof body === 'string') return Buffer.from(body, 'utf8');
   if (isUint8Array(body)) return body;
-  throw invalidArgument('body', `body must be a string or a Uint8Array, not ${describe(body)}.`);
+  throw invalidArgument('body', `body must be a string or a Uint8Array, not ${describeKind(body)}.`);
 }
 
 /** A callback of the application's, or null. */
