@@ -2,6 +2,7 @@
 
 import { Readable } from 'node:stream';
 import { setTimeout as delay } from 'node:timers/promises';
+import type { PoolOptions } from 'shardfetch';
 import { describe, expect, test } from 'vitest';
 import { checkStats, eventually, expectNoSocketLeaks, PLACES, poolFor, rejection } from '../wire/checks.ts';
 import {
@@ -439,6 +440,49 @@ test('destroy(error) is the failure of what it cuts, and of nothing that comes l
   expect(await cut).toBe(reason);
   const late = rejection(dispatcher.request({ origin: peer.origin, path: '/' }));
   expect(await late).toMatchObject({ code: 'UND_ERR_DESTROYED' });
+});
+
+describe('a whole URL as the path', () => {
+  const ask = async (options: PoolOptions, origin: string, path: string): Promise<unknown> => {
+    const response = await poolFor({ shards: 0, ...options })
+      .dispatcher()
+      .request({ origin, path });
+    return response.body.text();
+  };
+
+  test('is sent as it is, and through a proxy that forwards, where its origin agrees', async () => {
+    const steps = [request(), send(answer('a'))];
+    const peer = await rawPeer(steps, steps, steps);
+    expect(await ask({}, peer.origin, 'http://other.test/x')).toBe('a');
+    for (const path of ['http://good.test/x', 'http://good.test?y']) {
+      expect(await ask({ proxy: peer.origin }, 'http://good.test', path)).toBe('a');
+    }
+    const lines = peer.requests().map((text) => text.split('\r\n', 1)[0]);
+    expect(lines).toEqual([
+      'GET http://other.test/x HTTP/1.1',
+      'GET http://good.test/x HTTP/1.1',
+      'GET http://good.test?y HTTP/1.1',
+    ]);
+  });
+
+  test.each([
+    'http://other.test/x',
+    'https://good.test/x',
+    'http://good.test.other.test/x',
+    'http://good.test:81/x',
+    'http://good.test@other.test/x',
+    'http://good.test#@other.test/x',
+    'http://good.test\\@other.test/x',
+    'http://user@good.test/x',
+  ])('else is refused there, and nothing is sent: %s', async (path) => {
+    const peer = await rawPeer();
+    const failure = await rejection(ask({ proxy: peer.origin }, 'http://good.test', path));
+    expect(failure).toMatchObject({
+      code: 'UND_ERR_INVALID_ARG',
+      message: expect.stringContaining('http://good.test,'),
+    });
+    expect(peer.requests()).toEqual([]);
+  });
 });
 
 describe('events', () => {
