@@ -38,25 +38,32 @@ describe('CONNECT', () => {
   });
 
   test.each([
-    ['closes without a word', ''],
-    ['closes in mid-head', 'HTTP/1.1 200 O'],
-    ['says more than it was asked', `${OPEN}HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil`],
-    ['answers with a page', 'HTTP/1.1 503 Busy\r\nContent-Type: text/html\r\n\r\n<p>'],
-  ])('hostile/120 hostile/121 a proxy that %s: the tunnel is not used, nor the connection kept', async (_, bytes) => {
-    const requests: string[] = [];
-    const port = await serveRaw((socket) => {
-      socket.once('data', (chunk) => {
-        requests.push(String(chunk));
-        socket.end(bytes);
-        socket.on('data', (more) => requests.push(String(more)));
+    ['closes without a word', '', 'CONNECTION_LOST'],
+    ['closes in mid-head', 'HTTP/1.1 200 O', 'CONNECTION_LOST'],
+    ['says more than it was asked', `${OPEN}HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil`, 'PROXY_FAILED'],
+    ['answers with a page', 'HTTP/1.1 503 Busy\r\nContent-Type: text/html\r\n\r\n<p>', 'PROXY_FAILED'],
+  ])(
+    'hostile/120 hostile/121 a proxy that %s: the tunnel is not used, nor the connection kept',
+    async (_, bytes, code) => {
+      const requests: string[] = [];
+      const port = await serveRaw((socket) => {
+        socket.once('data', (chunk) => {
+          requests.push(String(chunk));
+          socket.end(bytes);
+          socket.on('data', (more) => requests.push(String(more)));
+        });
       });
-    });
-    const rig = new Rig();
-    const got = await rig.fetch({ url: 'https://origin.test/', tls: { ca: ROOT }, proxy: `http://127.0.0.1:${port}` });
-    expect(got.error).toMatchObject({ code: 'PROXY_FAILED', phase: 'proxy' });
-    expect(requests).toEqual(['CONNECT origin.test:443 HTTP/1.1\r\nhost: origin.test:443\r\n\r\n']);
-    expect(rig.multi.stats()).toMatchObject({ connections: 0, opened: 0 });
-  });
+      const rig = new Rig();
+      const got = await rig.fetch({
+        url: 'https://origin.test/',
+        tls: { ca: ROOT },
+        proxy: `http://127.0.0.1:${port}`,
+      });
+      expect(got.error).toMatchObject({ code, phase: 'proxy' });
+      expect(requests).toEqual(['CONNECT origin.test:443 HTTP/1.1\r\nhost: origin.test:443\r\n\r\n']);
+      expect(rig.multi.stats()).toMatchObject({ connections: 0, opened: 0 });
+    },
+  );
 
   test('a transfer that is removed in the middle leaves nothing', async () => {
     const port = await serveRaw(() => undefined);

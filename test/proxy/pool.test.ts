@@ -2,7 +2,7 @@
 
 import { once } from 'node:events';
 import http from 'node:http';
-import type { AddressInfo, Socket } from 'node:net';
+import net, { type AddressInfo, type Socket } from 'node:net';
 import { openDuplex, Pool, type PoolOptions, type TransferError } from 'shardfetch';
 import { afterEach, describe, expect, onTestFinished, test } from 'vitest';
 import { serve } from '../contract/rig.ts';
@@ -72,6 +72,38 @@ describe('option proxy', () => {
     expect(cause).toMatchObject({ code: 'PROXY_FAILED', status: 2, phase: 'proxy' });
     expect(cause.message).toContain('its rules do not allow it');
   });
+
+  test.each(['tunnel', 'socks5', 'absolute form'])(
+    'a proxy that hangs up before it has answered is tried again, as retry says: %s',
+    async (kind) => {
+      const server = await serve();
+      const proxy = kind === 'socks5' ? await socksProxy() : await httpProxy();
+      let connections = 0;
+      // It hangs up on the first two, as one does that restarts: with a FIN and with a reset.
+      const front = net.createServer((socket) => {
+        const time = ++connections;
+        socket.on('error', () => undefined);
+        if (time > 2) socket.pipe(net.connect(proxy.port, '127.0.0.1')).pipe(socket);
+        else socket.once('data', () => (time === 1 ? socket.end() : socket.resetAndDestroy()));
+      });
+      await once(front.listen(0, '127.0.0.1'), 'listening');
+      onTestFinished(() => void front.close());
+      const { port } = front.address() as AddressInfo;
+      const url = kind === 'socks5' ? `socks5://127.0.0.1:${port}` : `http://127.0.0.1:${port}`;
+      const pool = poolOf({ proxy: { url, tunnel: kind === 'tunnel' }, retry: { attempts: 3, delayMs: 1 } });
+      const response = await pool.fetch(`http://origin.test:${server.port}/`);
+      expect([response.status, response.attempts, await response.text()]).toEqual([200, 3, 'ok']);
+      connections = 0;
+      const other = `http://other.test:${server.port}/`;
+      const cause = await causeOf(pool.fetch(other, { retry: false }));
+      expect(cause).toMatchObject({ code: 'CONNECTION_LOST', status: undefined });
+      if (kind === 'absolute form') return;
+      expect(cause).toMatchObject({ phase: 'proxy', errno: undefined });
+      expect(cause.message).toBe(`The proxy ${url} closed the connection before it had let this request through.`);
+      const reset = await causeOf(pool.fetch(other, { retry: false }));
+      expect(reset).toMatchObject({ code: 'CONNECTION_LOST', phase: 'proxy', errno: 'ECONNRESET' });
+    },
+  );
 
   test('a failure tells the status, and no credentials', async () => {
     const proxy = await httpProxy({ authorization: 'Basic other' });

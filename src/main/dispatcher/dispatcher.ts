@@ -342,14 +342,15 @@ function settle(promise: Promise<void>, callback: Done | undefined): Promise<voi
   return undefined;
 }
 
-function isConnectFailure({ code }: TransferError): boolean {
+function isConnectFailure({ code, phase }: TransferError): boolean {
   return (
     code === 'COULDNT_RESOLVE' ||
     code === 'COULDNT_CONNECT' ||
     code === 'CONNECT_TIMEOUT' ||
     code === 'TLS_FAILED' ||
     code === 'CERTIFICATE_INVALID' ||
-    code === 'PROXY_FAILED'
+    code === 'PROXY_FAILED' ||
+    (code === 'CONNECTION_LOST' && phase === 'proxy')
   );
 }
 

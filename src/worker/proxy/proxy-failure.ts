@@ -17,6 +17,12 @@ export function proxyFailed(proxy: ProxyPlan, what: string, details: Details = {
   return new TransferError('PROXY_FAILED', `The proxy ${proxy.name} ${what}.`, { phase: 'proxy', ...details });
 }
 
+/** It went without an answer, or in the middle of one, as a proxy does that restarts: nothing has reached the origin. */
+export function proxyLost(proxy: ProxyPlan, how: string, errno?: string): TransferError {
+  const sentence = `The proxy ${proxy.name} ${how} before it had let this request through.`;
+  return new TransferError('CONNECTION_LOST', sentence, { phase: 'proxy', errno });
+}
+
 /** A sentence about TLS, where TLS is with the proxy: its options are those of the proxy. */
 export function optionsOfProxy(sentence: string): string {
   return sentence.replaceAll(/\btls\.(?=[a-z])/g, 'proxy.tls.');

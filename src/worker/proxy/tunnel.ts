@@ -26,7 +26,7 @@ import { type SocketEntry, type SocketOwner, WATCH_IN, WATCH_OUT } from '../mult
 import { explained } from '../multi/tls-failure.ts';
 import type { Transfer } from '../multi/transfer.ts';
 import { type Dialogue, openDialogue } from './dialogue.ts';
-import { optionsOfProxy, proxyFailed } from './proxy-failure.ts';
+import { optionsOfProxy, proxyFailed, proxyLost } from './proxy-failure.ts';
 
 export class Tunnel implements SocketOwner, Handshake {
   readonly phase = 'proxy';
@@ -144,24 +144,23 @@ export class Tunnel implements SocketOwner, Handshake {
   /** 0: the peer's FIN. */
   #lost(result: number): void {
     if (result === 0 || result === TLS_TRUNCATED) {
-      this.#fail(proxyFailed(this.#proxy, 'closed the connection before it had let this request through'));
+      this.#fail(proxyLost(this.#proxy, 'closed the connection'));
       return;
     }
-    const before = 'lost the connection before it had let this request through';
     if (result === TLS_FAILED) {
       // In TLS 1.3 a proxy that wants another certificate of ours says so here.
       const { what, limit } = explained((this.#multi.io.tls as TlsIo).error(this.entry.socket));
       this.#fail(
         proxyFailed(
           this.#proxy,
-          `${before} (${optionsOfProxy(what)})`,
+          `lost the connection before it had let this request through (${optionsOfProxy(what)})`,
           limit === undefined ? {} : { limit: `proxy.${limit}` },
         ),
       );
       return;
     }
     const errno = errnoName(result);
-    this.#fail(proxyFailed(this.#proxy, `${before} (${errno})`, { errno }));
+    this.#fail(proxyLost(this.#proxy, `lost the connection (${errno})`, errno));
   }
 
   #fail(error: unknown): void {
