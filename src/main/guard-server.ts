@@ -66,8 +66,8 @@ async function ask(
   question: GuardQuestion,
 ): Promise<ReturnType<typeof verdictOf>> {
   try {
-    return verdictOf(address, question.port, await askGuard(guard, address, question));
+    return verdictOf(address, question, await askGuard(guard, address, question));
   } catch (error) {
-    return verdictOf(address, question.port, undefined, { error });
+    return verdictOf(address, question, undefined, { error });
   }
 }

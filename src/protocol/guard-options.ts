@@ -33,8 +33,9 @@ export type GuardGiven = 'public-only' | GuardFunction;
 
 /** Addresses that one connection may be opened to. */
 export interface GuardQuestion {
-  /** Numeric addresses; or the path of a unix socket. */
+  /** Numeric addresses; or the path of a unix socket, which may look like one. */
   readonly addresses: readonly string[];
+  readonly isUnix: boolean;
   readonly host: string;
   readonly port: number;
   readonly url: string;
@@ -54,8 +55,8 @@ export const PUBLIC_ONLY = 'public-only';
 
 const publicOnly: Guard = {
   identity: PUBLIC_ONLY,
-  judge({ addresses, port }, done) {
-    done(addresses.map((address) => notPublicError(address, port)));
+  judge(question, done) {
+    done(question.addresses.map((address) => notPublicError(address, question)));
   },
 };
 
@@ -83,19 +84,19 @@ export function checkGuard(given: unknown, option = 'guard'): GuardGiven {
 
 /** A function's answer about one address; a promise is not waited for. */
 export function askGuard(guard: GuardFunction, address: string, question: GuardQuestion): unknown {
-  const { host, port, url } = question;
-  const family = isIP(address) === 0 ? 1 : (isIP(address) as 4 | 6);
+  const { isUnix, host, port, url } = question;
+  const family = isUnix ? 1 : (isIP(address) as 4 | 6);
   return guard(address, { host, port, family, url });
 }
 
 /** What an answer means; a throw comes as `thrown`. */
 export function verdictOf(
   address: string,
-  port: number,
+  question: GuardQuestion,
   answer: unknown,
   thrown?: { error: unknown },
 ): TransferError | null {
-  const where = shownAddress(address, port);
+  const where = shownAddress(address, question);
   if (thrown !== undefined) return refused(`The guard refused ${where}; see the cause.`, thrown.error);
   if (answer === true || answer === undefined) return null;
   if (answer === false) return refused(`The guard refused ${where}.`);
@@ -106,12 +107,12 @@ export function refused(sentence: string, cause?: unknown): TransferError {
   return new TransferError('COULDNT_CONNECT', sentence, { phase: 'connect', limit: 'guard', cause });
 }
 
-function notPublicError(address: string, port: number): TransferError | null {
-  const what = notPublic(address);
+function notPublicError(address: string, question: GuardQuestion): TransferError | null {
+  const what = question.isUnix ? 'a unix socket' : notPublic(address);
   return what === null
     ? null
     : refused(
-        `The guard lets only public addresses be connected to, and ${shownAddress(address, port)} is none (${what}).`,
+        `The guard lets only public addresses be connected to, and ${shownAddress(address, question)} is none (${what}).`,
       );
 }
 
@@ -132,13 +133,13 @@ function judgeNow(guard: GuardFunction, address: string, question: GuardQuestion
       answer.catch(() => undefined);
       return refused('The guard answered by a promise; in a Multi it must answer at once.');
     }
-    return verdictOf(address, question.port, answer);
+    return verdictOf(address, question, answer);
   } catch (error) {
-    return verdictOf(address, question.port, undefined, { error });
+    return verdictOf(address, question, undefined, { error });
   }
 }
 
-function shownAddress(address: string, port: number): string {
-  if (isIP(address) === 0) return address.startsWith('\0') ? `@${address.slice(1)}` : address;
+function shownAddress(address: string, { isUnix, port }: GuardQuestion): string {
+  if (isUnix) return address.startsWith('\0') ? `@${address.slice(1)}` : address;
   return address.includes(':') ? `[${address}]:${port}` : `${address}:${port}`;
 }

@@ -85,6 +85,23 @@ describe('hostile/134 public-only', () => {
     expect(got.error?.message).toContain('/run/docker.sock');
   });
 
+  test.each(['8.8.8.8', '2606:4700::1111'])(
+    'hostile/134 a unix socket is one, also where its path reads %s',
+    async (unixPath) => {
+      const opened: unknown[] = [];
+      const openSocket = (...told: unknown[]): number => opened.push(told) && -1;
+      const got = await new Rig().fetch({ url: 'http://docker.test/', unixPath, openSocket, ...PUBLIC_ONLY });
+      expect(got.error).toMatchObject({ code: 'COULDNT_CONNECT', limit: 'guard' });
+      expect(got.error?.message).toContain(`and ${unixPath} is none (a unix socket)`);
+      const families: number[] = [];
+      const guard = (_: string, { family }: GuardTarget): boolean => families.push(family) < 0;
+      const judged = await new Rig().fetch({ url: 'http://docker.test/', unixPath, openSocket, guard });
+      expect(judged.error?.message).toContain(`The guard refused ${unixPath}.`);
+      expect(families).toEqual([1]);
+      expect(opened).toEqual([]);
+    },
+  );
+
   test('the openSocket hook is not asked for what is refused', async () => {
     const opened: string[] = [];
     const got = await new Rig().fetch({

@@ -84,6 +84,8 @@ export class Dial implements LookupWaiter, TimerOwner {
     if (this.#ended) return;
     this.#lookingUp = false;
     this.#noShortage();
+    // A function of the application's may have found them.
+    this.#multi.readClock();
     this.transfer.dnsUs = this.transfer.since(this.#multi.now);
     this.phase = 'connect';
     const { guard, proxy } = this.transfer.route;
@@ -101,7 +103,8 @@ export class Dial implements LookupWaiter, TimerOwner {
     const { route } = this.transfer;
     const { guard, connectTo, origin, unixPath } = route;
     const { host, port } = connectTo ?? origin;
-    const question = { addresses, host, port: unixPath === '' ? port : 0, url: urlOf(this.transfer) };
+    const isUnix = unixPath !== '';
+    const question = { addresses, isUnix, host, port: isUnix ? 0 : port, url: urlOf(this.transfer) };
     this.#judging = true;
     this.#multi.guards.ask(guard as NonNullable<typeof guard>, question, (verdicts) => {
       this.#judging = false;
@@ -252,6 +255,8 @@ export class Dial implements LookupWaiter, TimerOwner {
     // Who waits for a descriptor is woken by its coming.
     if (this.#index === this.#addresses.length || this.shortage !== null) return;
     this.#timer ??= new TimerNode(this);
+    // A hook of the application's may have opened the socket.
+    this.#multi.readClock();
     this.#multi.timers.set(this.#timer, this.#multi.now + this.#multi.happyEyeballsMs);
   }
 
