@@ -172,6 +172,7 @@ export class Pool {
       destroy: (reason) => this.destroy(reason),
       perOrigin: this.#options.connections.perOrigin,
       timeouts: this.#options.timeouts,
+      proxy: this.#options.connecting.proxy,
       policies: this.#options.policies,
       placement: this.#options.placement,
     });

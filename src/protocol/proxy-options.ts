@@ -108,6 +108,12 @@ export function proxyFor(rules: ProxyRules | null, origin: Origin): ProxyPlan | 
   return plan === null || isExcepted((rules as ProxyRules).noProxy, origin) ? null : plan;
 }
 
+/** What they say of this origin, said of any: for a request that goes there under another name. */
+export function rulesAt(rules: ProxyRules, origin: Origin): ProxyRules | null {
+  const plan = proxyFor(rules, origin);
+  return plan === null ? null : rulesOf(plan, plan, []);
+}
+
 /** For a request that leaves HTTP: no proxy may read it on the way. */
 export function withTunnels(rules: ProxyRules | null): ProxyRules | null {
   if (rules === null) return null;

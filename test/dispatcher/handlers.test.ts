@@ -4,6 +4,8 @@ import { Readable } from 'node:stream';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { PoolOptions } from 'shardfetch';
 import { describe, expect, test } from 'vitest';
+import { httpProxy } from '../proxy/proxies.ts';
+import { ROOT, serve as serveSecure } from '../tls/rig.ts';
 import { checkStats, eventually, expectNoSocketLeaks, PLACES, poolFor, rejection } from '../wire/checks.ts';
 import {
   answer,
@@ -484,6 +486,21 @@ describe('a whole URL as the path', () => {
     expect(peer.requests()).toEqual([]);
   });
 });
+
+test.each([
+  ['good.test', 1],
+  ['127.0.0.1', 0],
+])(
+  'the origin says what is connected to, so it decides about the proxy, not the Host field: noProxy %s',
+  async (noProxy, count) => {
+    const [secure, proxy] = [await serveSecure(), await httpProxy()];
+    const dispatcher = poolFor({ tls: { ca: ROOT }, proxy: { url: proxy.url, noProxy } }).dispatcher();
+    const origin = `https://127.0.0.1:${secure.port}`;
+    const { body } = await dispatcher.request({ origin, path: '/', headers: { host: 'good.test' } });
+    expect(await body.text()).toBe('ok');
+    expect(proxy.heads.map(({ line }) => line)).toEqual(Array(count).fill(`CONNECT 127.0.0.1:${secure.port}`));
+  },
+);
 
 describe('events', () => {
   test('connect, disconnect, connectionError, drain', async () => {

@@ -10,7 +10,9 @@ import type { HeaderPair } from '../../protocol/http1/header-pairs.ts';
 import { CHUNKED_BODY, composeRequestHead, NO_BODY } from '../../protocol/http1/request-head.ts';
 import { resolveUpgrade, type Upgrade } from '../../protocol/http1/upgrade.ts';
 import { TIMEOUT_MS_MAX, type Timeouts } from '../../protocol/options.ts';
+import { originOf as originOfUrl } from '../../protocol/origin.ts';
 import { encodeExtras, type RequestExtras } from '../../protocol/port/request-extras.ts';
+import { type ProxyRules, rulesAt } from '../../protocol/proxy-options.ts';
 import { shownUrl } from '../../protocol/shown-url.ts';
 import type { CallPolicies } from '../call-policies.ts';
 import { type ReadyBody, readyBody } from '../fetch-body.ts';
@@ -52,6 +54,8 @@ export interface DispatchOptions {
 /** What a dispatcher's requests have in common. */
 export interface DispatchDefaults {
   readonly timeouts: Readonly<Timeouts>;
+  /** null: none. */
+  readonly proxy: ProxyRules | null;
   readonly policies: CallPolicies;
 }
 
@@ -83,13 +87,15 @@ export interface DispatchPlan {
 
 export class DispatchRequests {
   readonly #timeouts: Readonly<Timeouts>;
+  readonly #proxy: ProxyRules | null;
   readonly #policies: CallPolicies;
   readonly #targets = new FetchTargets();
   /** By what callers write for them. */
   readonly #origins = new Map<string, string>();
 
-  constructor({ timeouts, policies }: DispatchDefaults) {
+  constructor({ timeouts, proxy, policies }: DispatchDefaults) {
     this.#timeouts = timeouts;
+    this.#proxy = proxy;
     this.#policies = policies.ofEach ?? policies;
   }
 
@@ -118,7 +124,13 @@ export class DispatchRequests {
       body: content,
       upgrade,
       timeouts: this.#timeoutsOf(options),
-      extras: extrasOf(options, fields.isReset, upgrade, content !== null, servername === '' ? null : target.url),
+      extras: extrasOf(
+        options,
+        fields.isReset,
+        upgrade,
+        content !== null,
+        servername === '' ? null : this.#detourTo(target.url),
+      ),
       idempotent: options.idempotent ?? null,
     };
   }
@@ -173,6 +185,13 @@ export class DispatchRequests {
   #targetOf(origin: string, path: string): FetchTarget {
     if (path.startsWith('/')) return this.#targets.of(origin + path);
     return this.#targets.of(origin);
+  }
+
+  /** Under another name, but to where the origin says, and by the way that leads there. */
+  #detourTo(url: URL): Detour {
+    const connectTo = { host: bareHost(url), port: portOf(url) };
+    if (this.#proxy === null) return { route: { connectTo } };
+    return { route: { connectTo }, proxy: rulesAt(this.#proxy, originOfUrl(url)) };
   }
 
   #timeoutsOf({ headersTimeout, bodyTimeout }: DispatchOptions): Readonly<Timeouts> | null {
@@ -360,17 +379,19 @@ function withHost(url: URL, servername: string): string {
 const RAW: RequestExtras = { decompress: false, interim: true };
 const RAW_ENCODED = encodeExtras(RAW);
 
-/** `connectTo`: the URL whose host and port are connected to, where they are not the target's; null: they are. */
+/** Where the target's host and port are not what is connected to. */
+type Detour = Pick<RequestExtras, 'route' | 'proxy'>;
+
 function extrasOf(
   { idempotent, reset, expectContinue }: DispatchOptions,
   isReset: boolean,
   upgrade: Upgrade | null,
   hasBody: boolean,
-  connectTo: URL | null,
+  detour: Detour | null,
 ): string {
   const forbidReuse = reset ?? isReset;
   const waits = expectContinue === true && hasBody;
-  if (!forbidReuse && !waits && upgrade === null && connectTo === null && typeof idempotent !== 'boolean') {
+  if (!forbidReuse && !waits && upgrade === null && detour === null && typeof idempotent !== 'boolean') {
     return RAW_ENCODED;
   }
   const expectContinueMs = waits ? EXPECT_CONTINUE_MS : 0;
@@ -380,7 +401,7 @@ function extrasOf(
         ...RAW,
         ...(forbidReuse ? { forbidReuse } : {}),
         ...(typeof idempotent === 'boolean' ? { idempotent } : {}),
-        ...(connectTo === null ? {} : { route: { connectTo: { host: bareHost(connectTo), port: portOf(connectTo) } } }),
+        ...detour,
       },
       { upgrade, expectContinueMs },
     ),
