@@ -29,7 +29,9 @@ export const EXIT = Object.freeze({
   transfer: 11,
   /** A threshold was crossed. */
   threshold: 99,
-  /** Ended early by a signal; what was done was reported. */
+  /** The terminal was closed (SIGHUP); what was done was reported, to files. */
+  hungUp: 129,
+  /** Ended early by Ctrl-C or SIGTERM; what was done was reported. */
   interrupted: 130,
 });
 
@@ -40,11 +42,12 @@ export function exitCodeOf(kind: LoadErrorKind): ExitCode {
 }
 
 export const EXIT_HELP = `Exit codes:
-    0  done, no threshold crossed        5  a thread of the generator died
-    1  unexpected error                  6  not one request was answered
-    2  bad arguments                     7  a report could not be written
-    3  the target cannot be reached     99  a threshold was crossed (--fail-if)
-    4  this machine's limits           130  ended early by a signal`;
+    0  done, no threshold crossed        6  not one request was answered
+    1  unexpected error                  7  a report could not be written
+    2  bad arguments                    99  a threshold was crossed (--fail-if)
+    3  the target cannot be reached    129  ended early: the terminal was closed
+    4  this machine's limits           130  ended early by a signal
+    5  a thread of the generator died`;
 
 /** A command ends with a sentence and a code. */
 export class CommandError extends Error {

@@ -45,7 +45,8 @@ Exit codes:
     1  unexpected error                  9  another checksum
     2  bad arguments                    10  a file is there already, or cannot be written
     3  a host cannot be reached         11  broke off or timed out, after all retries
-    7  --json could not be written     130  ended early by a signal
+    7  --json could not be written     129  ended early: the terminal was closed
+                                       130  ended early by a signal
 Of several that failed the first on the command line decides.`;
 
 export function getCommand(setExitCode: (code: ExitCode) => void): Command {
@@ -90,7 +91,7 @@ async function runGet(urls: readonly string[], flags: GetFlags): Promise<ExitCod
   }
   if (!flags.quiet && states.length > 1) process.stderr.write(`${summaryOf(states, performance.now() - beganMs)}\n`);
   if (flags.json !== undefined) writeJson(flags.json, states);
-  if (interrupt.signal.aborted) return EXIT.interrupted;
+  if (interrupt.signal.aborted) return interrupt.exitCode;
   // Whoever read the output has gone: `| head` has what it wanted.
   if (outputGone.signal.aborted) return EXIT.file;
   const [failed] = states.filter(({ error }) => error !== null);

@@ -8,7 +8,7 @@ import type { HoldProgress, HoldResult } from '../protocol/load/hold.ts';
 import { CommandError, EXIT, EXIT_HELP, type ExitCode, exitCodeOf } from './exit-codes.ts';
 import { addHoldFlags, type HoldFlags, holdOptionsOf } from './hold-flags.ts';
 import { holdFrame, holdProgressLine, holdSummary } from './hold-report.ts';
-import { watchInterrupts } from './interrupt.ts';
+import { type Interrupt, watchInterrupts } from './interrupt.ts';
 import type { ViewOutput } from './live-view.ts';
 import { checkWritable } from './reports/report-files.ts';
 
@@ -64,7 +64,7 @@ async function runHold(urls: readonly string[], flags: HoldFlags): Promise<ExitC
   if (jsonFile === STANDARD_OUTPUT) process.stderr.write(flags.quiet ? '' : summary);
   else process.stdout.write(summary);
   if (jsonFile !== undefined) writeJson(jsonFile, result);
-  return exitCodeFor(result);
+  return exitCodeFor(result, interrupt);
 }
 
 interface HoldView {
@@ -95,8 +95,8 @@ export function openHoldView(output: ViewOutput, quiet: boolean, env: NodeJS.Pro
   };
 }
 
-function exitCodeFor({ verdict, thresholds }: HoldResult): ExitCode {
-  if (verdict === 'interrupted') return EXIT.interrupted;
+function exitCodeFor({ verdict, thresholds }: HoldResult, interrupt: Interrupt): ExitCode {
+  if (verdict === 'interrupted') return interrupt.exitCode;
   if (verdict === 'passed') return EXIT.ok;
   return thresholds.some(({ crossed }) => crossed) ? EXIT.threshold : EXIT.unanswered;
 }

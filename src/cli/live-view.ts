@@ -117,7 +117,7 @@ class LiveView implements RunView {
 
   #draw(): void {
     if (this.#ended) return;
-    const { columns = COLUMNS, rows = ROWS } = this.#output;
+    const { columns, rows } = sizeOf(this.#output);
     // A line that reached the last column would wrap; a frame as high as the screen would scroll.
     const lines = frameOf(this.#state, performance.now(), columns - 1, this.#look).slice(0, Math.max(1, rows - 1));
     const text = lines.map((line) => `${line}\n`).join('');
@@ -127,10 +127,15 @@ class LiveView implements RunView {
 
   /** Up to the first line and everything away. A terminal that has become narrower shows a line as several. */
   #erasure(): string {
-    const { columns = COLUMNS } = this.#output;
+    const { columns } = sizeOf(this.#output);
     const rows = this.#drawn.reduce((sum, length) => sum + Math.max(1, Math.ceil(length / columns)), 0);
     return rows === 0 ? '' : `\x1b[${rows}A\r\x1b[J`;
   }
+}
+
+/** Some terminals say 0 where they do not know. */
+function sizeOf({ columns, rows }: ViewOutput): { readonly columns: number; readonly rows: number } {
+  return { columns: columns || COLUMNS, rows: rows || ROWS };
 }
 
 // ── A frame ────────────────────────────────────────────────────────────────────────────────────────────────────────────

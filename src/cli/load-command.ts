@@ -6,7 +6,7 @@ import { compareResults, failuresOf } from './compare.ts';
 import { comparisonText, parseLimit, readResult } from './compare-command.ts';
 import { applyConfig } from './config-file.ts';
 import { CommandError, EXIT, EXIT_HELP, type ExitCode, exitCodeOf, usageError } from './exit-codes.ts';
-import { watchInterrupts } from './interrupt.ts';
+import { type Interrupt, watchInterrupts } from './interrupt.ts';
 import { openView } from './live-view.ts';
 import { addLoadFlags, type LoadFlags, loadOptionsOf } from './load-flags.ts';
 import { commandText, withoutCredentials } from './reports/command-text.ts';
@@ -82,7 +82,7 @@ async function runLoad(command: Command, given: readonly string[], flags: LoadFl
   if (outputIsTaken) process.stderr.write(flags.quiet ? '' : summary);
   else process.stdout.write(summary);
   writeReports(files, result, commandText(process.argv.slice(2)));
-  const code = exitCodeFor(result);
+  const code = exitCodeFor(result, interrupt);
   return worse && code === EXIT.ok ? EXIT.threshold : code;
 }
 
@@ -103,9 +103,9 @@ function prepareComparison({ compare, failIfWorse }: LoadFlags) {
   };
 }
 
-function exitCodeFor(result: LoadResult): ExitCode {
+function exitCodeFor(result: LoadResult, interrupt: Interrupt): ExitCode {
   const { verdict } = result;
-  if (verdict === 'interrupted') return EXIT.interrupted;
+  if (verdict === 'interrupted') return interrupt.exitCode;
   if (verdict === 'passed') return EXIT.ok;
   return result.thresholds.some(({ crossed }) => crossed) ? EXIT.threshold : EXIT.unanswered;
 }

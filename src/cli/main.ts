@@ -9,6 +9,7 @@ import { CommandError, EXIT, type ExitCode } from './exit-codes.ts';
 import { getCommand } from './get-command.ts';
 import { holdCommand } from './hold-command.ts';
 import { loadCommand } from './load-command.ts';
+import { letGoOfLostTerminals, readerHasGone } from './lost-terminal.ts';
 
 function packageVersion(): string {
   const file = new URL('../../package.json', import.meta.url);
@@ -52,16 +53,18 @@ function inherit(command: Command): Command {
 }
 
 /**
- * Standard output that cannot be written to. A reader that has seen enough (`| head`) is no failure; a full disk is one. A command with
- * a handler of its own says itself what that means.
+ * Standard output that cannot be written to. A reader that has gone (`| head`, a terminal that was closed) is no failure; a full disk is
+ * one. A command with a handler of its own says itself what that means.
  */
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-  if (error.code === 'EPIPE' || process.stdout.listenerCount('error') > 1) return;
+  if (readerHasGone(error) || process.stdout.listenerCount('error') > 1) return;
   process.stderr.write(`shardfetch: standard output could not be written (${error.code ?? error.message}).\n`);
   process.exitCode = EXIT.report;
 });
 // There is nowhere left to say that nothing can be said.
 process.stderr.on('error', () => {});
+
+process.once('exit', letGoOfLostTerminals);
 
 let isSettled = false;
 /** Node ends a program that has nothing left to wait for, here one whose scenario or `setup()` waits for what will never come. */

@@ -1,7 +1,8 @@
 /** The command where what it writes to breaks, what it reads is odd, and what it runs never ends or only fails. */
 
-import { spawn } from 'node:child_process';
-import { mkdtempSync, openSync, writeFileSync } from 'node:fs';
+import { spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync, mkdtempSync, openSync, readFileSync, writeFileSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
@@ -104,6 +105,55 @@ describe.concurrent('the command line', () => {
     const { stdout } = await run(['load', '--scenario', scenario, '-c', '1', '--iterations', '3', '-q', url]);
     expect(stdout).toMatch(/^Done: .* 0 failed, 3 iterations failed\.$/m);
   });
+
+  test.each([
+    ['load', '-d', '60s'],
+    ['hold', '-c', '5', '-d', '60s'],
+    ['get', '-o', 'kept'],
+  ])('%s, SIGHUP: 129, and the file is written', async (command, ...flags) => {
+    let asked = () => {};
+    const isAsked = new Promise<void>((resolve) => {
+      asked = resolve;
+    });
+    const { url } = await startServer((_request, response) => {
+      asked();
+      if (command !== 'get') response.end('hello');
+    });
+    const json = path.join(folder, `${command}-hup.json`);
+    const child = spawn(process.execPath, [COMMAND, command, ...flags, '--json', json, url], { cwd: folder });
+    await isAsked;
+    child.kill('SIGHUP');
+    // The shell of a terminal says so a second time.
+    setTimeout(() => child.kill('SIGHUP'), 50);
+    const [code, signal] = await once(child, 'close');
+    // The second may find a process that is at its end and hears no more: a shell tells both as 129.
+    expect(signal ?? code).toBe(signal === null ? 129 : 'SIGHUP');
+    expect(readFileSync(json, 'utf8')).toMatch(/"verdict": "interrupted"|"kind": "aborted"/);
+  });
+
+  test.skipIf(spawnSync('script', ['--version']).status !== 0)(
+    'a terminal that is closed: 129, and the file is written',
+    async ({ expect }) => {
+      const { url } = await startServer(answerAtOnce);
+      const [json, code] = ['terminal.json', 'terminal.code'].map((name) => path.join(folder, name)) as [
+        string,
+        string,
+      ];
+      const command = `'${process.execPath}' '${COMMAND}' load -d 60s --json ${json} ${url}`;
+      // As a shell does: the kernel tells it, and it tells its jobs.
+      const shell = `${command} & trap "kill -HUP $!" HUP; wait $!; wait $!; echo $? > ${code}`;
+      const terminal = spawn('script', ['-qfc', shell, '/dev/null'], { stdio: ['ignore', 'pipe', 'inherit'] });
+      let text = '';
+      terminal.stdout.setEncoding('utf8').on('data', (part: string) => {
+        text += part;
+        if (/Rate .*\d\/s/.test(text)) terminal.kill('SIGKILL');
+      });
+      await once(terminal, 'close');
+      await expect.poll(() => existsSync(code) && readFileSync(code, 'utf8'), { timeout: 10_000 }).toBe('129\n');
+      expect(JSON.parse(readFileSync(json, 'utf8'))).toMatchObject({ verdict: 'interrupted' });
+      expect(text).not.toContain('NaN');
+    },
+  );
 
   test('hold: 6 where not one request was answered', async () => {
     const { url } = await startServer((request) => request.socket.destroy());
