@@ -1,8 +1,10 @@
 #!/usr/bin/env node
+
 /** The command `shardfetch`: finds the command that was asked for, and ends with its exit code. */
 
 import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
+import { thrownText } from '../protocol/thrown-text.ts';
 import { compareCommand } from './compare-command.ts';
 import { completionCommand } from './completion.ts';
 import { CommandError, EXIT, type ExitCode } from './exit-codes.ts';
@@ -40,7 +42,9 @@ async function run(argv: readonly string[]): Promise<ExitCode> {
       process.stderr.write(`shardfetch: ${error.message}\n`);
       return error.exitCode;
     }
-    process.stderr.write(`shardfetch: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}\n`);
+    process.stderr.write(
+      `shardfetch: ${error instanceof Error ? (error.stack ?? error.message) : thrownText(error)}\n`,
+    );
     return EXIT.unexpected;
   }
 }

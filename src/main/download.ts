@@ -9,8 +9,8 @@ import { once } from 'node:events';
 import path from 'node:path';
 import type { Writable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { isError } from '../protocol/built-ins.ts';
 import { TransferError } from '../protocol/errors.ts';
+import { thrownText } from '../protocol/thrown-text.ts';
 import { DownloadError } from './download-error.ts';
 import { type Checksum, hasChecksum, PartFile } from './download-file.ts';
 import { nameFromDisposition, nameFromUrl } from './download-name.ts';
@@ -372,7 +372,7 @@ function errorOf(error: unknown): DownloadError {
   const cause = error instanceof Error ? error.cause : undefined;
   if (TransferError.is(cause))
     return new DownloadError(CODES_TARGET.has(cause.code) ? 'target' : 'transfer', cause.message, { cause });
-  return new DownloadError('transfer', isError(error) ? error.message : String(error), { cause: error });
+  return new DownloadError('transfer', thrownText(error), { cause: error });
 }
 
 function aborted(cause: unknown): DownloadError {

@@ -1,6 +1,7 @@
 /** How a failed request looks to who called fetch: a TypeError with fetch's own words, the TransferError as its cause. */
 
 import { TransferError } from '../protocol/errors.ts';
+import { thrownText } from '../protocol/thrown-text.ts';
 
 /**
  * `TypeError('fetch failed')`: these words exactly, because retry libraries test for them. `code` stands on both. A caller's
@@ -26,7 +27,7 @@ export function wholeBodyFailure(error: unknown): unknown {
 function asTransferError(error: unknown): TransferError {
   if (TransferError.is(error)) return error;
   // Something of the caller's threw while it was read: an iterator of headers, a toString, a detached buffer.
-  return new TransferError('INVALID_ARGUMENT', `An argument of fetch could not be read: ${String(error)}`, {
+  return new TransferError('INVALID_ARGUMENT', `An argument of fetch could not be read: ${thrownText(error)}`, {
     cause: error,
   });
 }

@@ -9,9 +9,10 @@
 import { createHash, X509Certificate } from 'node:crypto';
 import { isIP } from 'node:net';
 import { createSecureContext, DEFAULT_CIPHERS, type PeerCertificate, type SecureContextOptions } from 'node:tls';
-import { isError, isUint8Array } from './built-ins.ts';
+import { isUint8Array } from './built-ins.ts';
 import { invalidArgument } from './errors.ts';
 import { checkRecord, describe, describeKind } from './options.ts';
+import { thrownText } from './thrown-text.ts';
 
 /** A version of TLS, as in `tls.connect`. */
 export type TlsVersion = 'TLSv1' | 'TLSv1.1' | 'TLSv1.2' | 'TLSv1.3';
@@ -280,7 +281,7 @@ function tryCertificates(option: string, pem: string): void {
 }
 
 function unusable(option: string, cause: unknown): Error {
-  const message = isError(cause) ? cause.message : String(cause);
+  const message = thrownText(cause);
   // What OpenSSL says where it has no reason, of `sigalgs` above all.
   const reason = /reason\(0\)/.test(message) ? 'OpenSSL does not know what it says' : message;
   const error = invalidArgument(option, `${option} cannot be used: ${reason}.`);

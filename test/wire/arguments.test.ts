@@ -176,6 +176,23 @@ describe('the init', () => {
     }
   });
 
+  test('what throws without having a text rejects all the same', async () => {
+    const mute = {
+      toString(): string {
+        throw mute;
+      },
+    };
+    for (const thrown of [Object.create(null), mute, Symbol('x'), undefined]) {
+      const headers = {
+        [Symbol.iterator](): Iterator<[string, string]> {
+          throw thrown;
+        },
+      };
+      const error = checkRefusal(await refusal(peer.url, { headers }), undefined);
+      expect(error.cause).toBe(thrown);
+    }
+  });
+
   test('members of fetch that mean nothing here are taken and have no effect', async () => {
     const own = await startPeer('127.0.0.1', [serve(send(answer('ok')))]);
     const other = new Pool({ shards: 0 });

@@ -6,13 +6,14 @@
 import { accessSync, constants } from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
-import { isError, isUrl } from '../../protocol/built-ins.ts';
+import { isUrl } from '../../protocol/built-ins.ts';
 import { invalidArgument } from '../../protocol/errors.ts';
 import { headerPairs } from '../../protocol/http1/header-pairs.ts';
 import type { LoadTarget } from '../../protocol/load/plan.ts';
 import type { Scenario, ScenarioPlan } from '../../protocol/load/scenario.ts';
 import { describe } from '../../protocol/options.ts';
 import { originOf } from '../../protocol/origin.ts';
+import { thrownText } from '../../protocol/thrown-text.ts';
 import { LoadError } from './load-error.ts';
 import type { LoadOptions } from './load-options.ts';
 import { authorizationOf, parseUrl } from './targets.ts';
@@ -71,14 +72,14 @@ export class LoadedScenario {
     try {
       data = await this.#module.setup?.({ url });
     } catch (cause) {
-      throw new LoadError('arguments', `setup() of ${this.#name} failed: ${messageOf(cause)}`, { cause });
+      throw new LoadError('arguments', `setup() of ${this.#name} failed: ${thrownText(cause)}`, { cause });
     }
     try {
       return structuredClone(data);
     } catch (cause) {
       throw new LoadError(
         'arguments',
-        `setup() of ${this.#name} answered what cannot be copied into other threads: ${messageOf(cause)}`,
+        `setup() of ${this.#name} answered what cannot be copied into other threads: ${thrownText(cause)}`,
         { cause },
       );
     }
@@ -90,7 +91,7 @@ export class LoadedScenario {
       await this.#module.teardown?.(data, { url });
       return null;
     } catch (error) {
-      return `teardown() of ${this.#name} failed: ${messageOf(error)}`;
+      return `teardown() of ${this.#name} failed: ${thrownText(error)}`;
     }
   }
 
@@ -119,7 +120,7 @@ export async function loadScenario(given: unknown): Promise<LoadedScenario> {
   try {
     module = (await import(pathToFileURL(file).href)) as Partial<ScenarioModule>;
   } catch (cause) {
-    throw new LoadError('arguments', `The scenario ${name} cannot be loaded: ${messageOf(cause)}`, { cause });
+    throw new LoadError('arguments', `The scenario ${name} cannot be loaded: ${thrownText(cause)}`, { cause });
   }
   const { default: run, options, setup, teardown } = module;
   const bad = (what: string, must: string, value: unknown) =>
@@ -178,8 +179,4 @@ function scenarioFile(given: unknown): string {
 function runsTypeScript(): boolean {
   const { typescript } = process.features as { typescript?: string | false };
   return typeof typescript === 'string';
-}
-
-function messageOf(reason: unknown): string {
-  return isError(reason) ? reason.message : `${reason}`;
 }

@@ -5,6 +5,7 @@
 
 import { isError } from '../built-ins.ts';
 import { TRANSFER_CODES, type TransferCode, TransferError, type TransferPhase } from '../errors.ts';
+import { thrownText } from '../thrown-text.ts';
 
 /** Causes deeper than this are cut: a chain may be circular. */
 const CAUSE_DEPTH_MAX = 8;
@@ -51,7 +52,7 @@ export function decodeTransferError(text: string): TransferError {
 }
 
 function describeError(error: unknown, depth: number): EncodedError {
-  if (!isError(error)) return { name: 'Error', message: `Not an error but: ${textOf(error)}` };
+  if (!isError(error)) return { name: 'Error', message: `Not an error but: ${thrownText(error)}` };
   const encoded: EncodedError = { name: error.name, message: error.message };
   const { code } = error as { code?: unknown };
   if (typeof code === 'string') encoded.code = code;
@@ -70,15 +71,6 @@ function describeError(error: unknown, depth: number): EncodedError {
     }
   }
   return encoded;
-}
-
-/** A thrown value may have no text at all: an object without prototype, a `toString` that throws. */
-function textOf(thrown: unknown): string {
-  try {
-    return String(thrown);
-  } catch {
-    return `a value of type ${typeof thrown} that has no text`;
-  }
 }
 
 function revive(encoded: EncodedError): Error {

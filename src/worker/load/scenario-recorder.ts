@@ -1,8 +1,10 @@
 /** What a shard counts of a scenario between two cuts, beside its requests (`recorder.ts`): iterations, checks, tags as they come up. */
 
+import { isError } from '../../protocol/built-ins.ts';
 import { Histogram } from '../../protocol/load/histogram.ts';
 import type { ScenarioInterval } from '../../protocol/load/messages.ts';
 import { boundedName, MESSAGES_MAX, SCENARIO_NAMES_MAX } from '../../protocol/load/scenario.ts';
+import { thrownText } from '../../protocol/thrown-text.ts';
 
 const US_PER_MS = 1_000;
 /** A sentence, not a page. */
@@ -67,6 +69,6 @@ export class ScenarioRecorder {
 }
 
 function messageOf(reason: unknown): string {
-  const text = reason instanceof Error ? `${reason.name}: ${reason.message}` : `${reason}`;
+  const text = isError(reason) ? `${reason.name}: ${thrownText(reason)}` : thrownText(reason);
   return text.length > MESSAGE_LENGTH_MAX ? `${text.slice(0, MESSAGE_LENGTH_MAX)}…` : text;
 }

@@ -9,10 +9,10 @@
  *   ended    succeeded, failed or cancelled
  */
 
-import { isError } from '../../protocol/built-ins.ts';
 import { TransferError } from '../../protocol/errors.ts';
 import type { Origin } from '../../protocol/origin.ts';
 import type { ProxyPlan } from '../../protocol/proxy-options.ts';
+import { thrownText } from '../../protocol/thrown-text.ts';
 import type { CheckServerIdentity, TlsPlan } from '../../protocol/tls-options.ts';
 import { TLS_FAILED, TLS_WANT_READ, TLS_WANT_WRITE, type TlsInfo, type TlsIo } from '../io/tls-io.ts';
 import { optionsOfProxy } from '../proxy/proxy-failure.ts';
@@ -78,7 +78,7 @@ export class TlsHandshake implements SocketOwner, TimerOwner, Handshake {
       const sessions = this.rung === 'proxy TLS' ? `proxy ${proxy?.identity}` : this.destination.key;
       result = tls.start(this.entry.socket, this.#plan, this.#peer.host, sessions, isInner);
     } catch (cause) {
-      const reason = isError(cause) ? cause.message : String(cause);
+      const reason = thrownText(cause);
       this.#fail(new TransferError('TLS_FAILED', `TLS could not be set up: ${reason}`, { phase: 'tls', cause }));
       return;
     }
@@ -138,7 +138,8 @@ export class TlsHandshake implements SocketOwner, TimerOwner, Handshake {
     this.#state = 'asking';
     const host = this.#plan.servername || this.#peer.host;
     const objection = checkedIdentity(tls.peer(this.entry.socket), host, check);
-    // The function is the application's: it may have removed the transfer.
+    // The function is the application's: it may have taken its time, and have removed the transfer.
+    this.#multi.readClock();
     if (this.#hasEnded) return;
     if (!(objection instanceof Promise)) {
       this.#answered(tls, info, objection);

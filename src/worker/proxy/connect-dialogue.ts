@@ -10,9 +10,9 @@
  * status; that answer's body is not read.
  */
 
-import { TransferError } from '../../protocol/errors.ts';
 import { ResponseParser, type ResponseSink } from '../../protocol/http1/response-parser.ts';
 import type { ProxyPlan } from '../../protocol/proxy-options.ts';
+import { thrownText } from '../../protocol/thrown-text.ts';
 import { hostPortText } from '../multi/route.ts';
 import type { Dialogue } from './dialogue.ts';
 import { connectRefused, proxyFailed } from './proxy-failure.ts';
@@ -52,7 +52,7 @@ export class ConnectDialogue implements Dialogue, ResponseSink {
     try {
       consumed = this.#parser.execute(bytes, start, end);
     } catch (cause) {
-      const reason = (TransferError.is(cause) ? cause.message : String(cause)).replace(/\.$/, '');
+      const reason = thrownText(cause).replace(/\.$/, '');
       throw proxyFailed(this.#proxy, `answered CONNECT ${this.#target} with what cannot be understood: ${reason}`, {
         cause,
       });
