@@ -68,6 +68,26 @@ describe('hostile/112', () => {
 });
 
 describe('hostile/114', () => {
+  test('hostile/114 HelloRequests on an idle connection: a few are passed over, without end they close it', async () => {
+    const { port, servers } = await serveByHand();
+    const rig = new Rig();
+    const ask = async (times: number): Promise<void> => {
+      for (let time = 0; time < times && rig.multi.stats().idle > 0; time++) {
+        servers[0]?.sendRecord(HANDSHAKE, Buffer.alloc(4));
+        await rig.drive(3);
+      }
+    };
+    for (let round = 0; round < 3; round++) {
+      expect((await rig.fetch(to(port))).error).toBe(null);
+      await ask(12);
+      expect(rig.multi.stats()).toMatchObject({ idle: 1, opened: 1 });
+    }
+    await ask(400);
+    expect(rig.multi.stats().idle).toBe(0);
+    await rig.until(() => rig.multi.stats().connections === 0);
+    expect((await rig.fetch(to(port))).error).toBe(null);
+  });
+
   test('hostile/114 HelloRequest in mid-body is refused with a warning, and the body goes on', async () => {
     const { port, servers } = await serveByHand({}, (server) => {
       server.send('HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabcde');

@@ -44,6 +44,9 @@ import { isNearItsEnd, UnwantedRest } from './unwanted-rest.ts';
  */
 const KEEP_ALIVE_MARGIN_MS = 1_000;
 
+/** Reads of an idle connection that find nothing but TLS talking to itself. Tickets and a change of keys take one or two. */
+const IDLE_READS_MAX = 32;
+
 export class Connection implements SocketOwner, ResponseSink {
   state: 'idle' | 'busy' | 'draining' | 'closed' = 'busy';
   transfer: Transfer | null = null;
@@ -66,6 +69,8 @@ export class Connection implements SocketOwner, ResponseSink {
 
   /** In 'draining'. */
   #unwanted: UnwantedRest | null = null;
+  /** In 'idle': how often it was said to be readable since it rests. */
+  #idleReads = 0;
   /** Made when first needed. */
   #restClock: RestClock | null = null;
 
@@ -160,6 +165,8 @@ export class Connection implements SocketOwner, ResponseSink {
     const multi = this.#multi;
     // The source of the body may have removed it.
     if (this.transfer !== transfer) return;
+    // And it may have taken its time.
+    if (transfer.upload !== null) multi.readClock();
     if (this.#tls !== null) this.#noteTls(TLS_WRITE_WANTS_READ);
     switch (progress) {
       case 'sent':
@@ -259,7 +266,7 @@ export class Connection implements SocketOwner, ResponseSink {
 
   onSocketEvents(events: number): void {
     if (this.state === 'idle') {
-      this.#idleEvent();
+      this.#idleEvent(events);
       return;
     }
     if (this.transfer === null) return;
@@ -286,6 +293,7 @@ export class Connection implements SocketOwner, ResponseSink {
   rest(): void {
     const multi = this.#multi;
     this.state = 'idle';
+    this.#idleReads = 0;
     // Its last transfer may have ended while it was paused, with the socket unwatched.
     multi.sockets.want(this.#entry, WATCH_IN);
     if (this.keepAliveMs >= multi.cache.limits.idleMs) return;
@@ -295,12 +303,13 @@ export class Connection implements SocketOwner, ResponseSink {
 
   /**
    * Anything on an idle connection makes it unfit: a close, or bytes that nobody asked for (RFC 9112 §9.2). What TLS says to itself,
-   * such as tickets, is read away and is not meant; unless it must be answered and the peer takes no answer.
+   * such as tickets, is read away and is not meant; unless it must be answered and the peer takes no answer, or does not end.
    */
-  #idleEvent(): void {
+  #idleEvent(events: number): void {
     const count = this.#multi.io.read(this.#entry.socket);
     if (this.#tls !== null) this.#noteTls(TLS_MORE | TLS_READ_WANTS_WRITE);
-    if (count < 0 && isTransient(count) && this.#tlsState === 0) return;
+    if ((events & EVENT_IN) !== 0) this.#idleReads++;
+    if (count < 0 && isTransient(count) && this.#tlsState === 0 && this.#idleReads <= IDLE_READS_MAX) return;
     this.#multi.placer.closeIdle(this);
   }
 
@@ -698,6 +707,8 @@ export class Connection implements SocketOwner, ResponseSink {
   #restartBodyClock(transfer: Transfer): void {
     const { timeouts, paused, pace } = transfer;
     const held = paused || pace?.receive?.waiting || this.parser.framing === 'tunnel';
+    // Not from before the application was given what came: that may have taken long.
+    if (!held && timeouts.bodyIdleMs > 0) this.#multi.readClock();
     transfer.startPhaseClock(this.#multi, this.#multi.now, held ? 0 : timeouts.bodyIdleMs);
   }
 
