@@ -3,14 +3,15 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { Command } from 'commander';
-import { type DownloadState, download, newDownloadState } from '../main/download.ts';
-import type { DownloadErrorKind } from '../main/download-error.ts';
+import { type DownloadState, type DownloadTask, download, newDownloadState } from '../main/download.ts';
+import { DownloadError, type DownloadErrorKind } from '../main/download-error.ts';
 import { Pool } from '../main/pool.ts';
 import { TransferError } from '../protocol/errors.ts';
 import { CommandError, EXIT, type ExitCode, usageError } from './exit-codes.ts';
 import { addGetFlags, type GetFlags, type GetPlan, getPlanOf } from './get-flags.ts';
 import { nameOf, openGetView, secondsText } from './get-progress.ts';
 import { watchInterrupts } from './interrupt.ts';
+import { readerHasGone } from './lost-terminal.ts';
 import { checkWritable } from './reports/report-files.ts';
 import { bytesText, countText } from './text.ts';
 
@@ -47,7 +48,7 @@ Exit codes:
     3  a host cannot be reached         11  broke off or timed out, after all retries
     7  --json could not be written     129  ended early: the terminal was closed
                                        130  ended early by a signal
-Of several that failed the first on the command line decides.`;
+Of several that failed the first on the command line decides. A reader of -o - that has seen enough (| head) is no failure.`;
 
 export function getCommand(setExitCode: (code: ExitCode) => void): Command {
   const command = new Command('get')
@@ -69,33 +70,50 @@ async function runGet(urls: readonly string[], flags: GetFlags): Promise<ExitCod
   const states = plan.tasks.map(({ url }) => newDownloadState(withoutCredentials(url)));
   const view = openGetView(process.stderr, states, flags.quiet === true, process.env);
   const interrupt = watchInterrupts(() => {});
-  const outputGone = new AbortController();
-  const onOutputError = (error: NodeJS.ErrnoException): void => {
-    if (!outputGone.signal.aborted && error.code !== 'EPIPE') {
-      process.stderr.write(`shardfetch: standard output could not be written (${error.code ?? error.message}).\n`);
-    }
-    outputGone.abort(error);
-  };
-  process.stdout.on('error', onOutputError);
-  const signal = AbortSignal.any([interrupt.signal, outputGone.signal]);
+  const output = plan.tasks.some(isToOutput) ? watchOutput() : null;
+  /** Whoever read standard output had enough of it. */
+  let cut: DownloadState | null = null;
   const beganMs = performance.now();
   try {
-    await downloadAll(plan, flags, pool, states, signal, (state) => {
-      // What has been cut off because nobody reads has nothing to tell.
-      if (!outputGone.signal.aborted) view.ended(state);
+    await downloadAll(plan, flags, pool, states, interrupt.signal, output?.signal ?? null, (state, task) => {
+      const fault =
+        isToOutput(task) && !interrupt.signal.aborted
+          ? (output?.signal.reason as NodeJS.ErrnoException | undefined)
+          : undefined;
+      if (fault !== undefined) Object.assign(state, { phase: 'failed', error: outputError(fault) });
+      if (fault !== undefined && readerHasGone(fault)) cut = state;
+      else view.ended(state);
     });
   } finally {
     view.end();
     interrupt.stop();
     await pool.destroy();
   }
-  if (!flags.quiet && states.length > 1) process.stderr.write(`${summaryOf(states, performance.now() - beganMs)}\n`);
+  const failed = states.filter((state) => state.error !== null && state !== cut);
+  if (!flags.quiet && states.length > 1) {
+    process.stderr.write(`${summaryOf(states, failed.length, performance.now() - beganMs)}\n`);
+  }
   if (flags.json !== undefined) writeJson(flags.json, states);
   if (interrupt.signal.aborted) return interrupt.exitCode;
-  // Whoever read the output has gone: `| head` has what it wanted.
-  if (outputGone.signal.aborted) return EXIT.file;
-  const [failed] = states.filter(({ error }) => error !== null);
-  return failed?.error == null ? EXIT.ok : CODES[failed.error.kind];
+  const [first] = failed;
+  return first?.error == null ? EXIT.ok : CODES[first.error.kind];
+}
+
+function isToOutput({ target }: DownloadTask): boolean {
+  return target.kind === 'stream';
+}
+
+/** Its signal is aborted, with the error as its reason, when standard output cannot be written to. */
+function watchOutput(): { readonly signal: AbortSignal } {
+  const controller = new AbortController();
+  process.stdout.on('error', (error) => controller.abort(error));
+  return controller;
+}
+
+function outputError(error: NodeJS.ErrnoException): DownloadError {
+  return readerHasGone(error)
+    ? new DownloadError('aborted', 'Whoever read standard output reads no more.')
+    : new DownloadError('file', `standard output could not be written (${error.code ?? error.message}).`);
 }
 
 async function downloadAll(
@@ -104,7 +122,8 @@ async function downloadAll(
   pool: Pool,
   states: readonly DownloadState[],
   signal: AbortSignal,
-  onEnd: (state: DownloadState) => void,
+  outputGone: AbortSignal | null,
+  onEnd: (state: DownloadState, task: DownloadTask) => void,
 ): Promise<void> {
   const options = {
     fetch: pool.fetch.bind(pool),
@@ -114,17 +133,18 @@ async function downloadAll(
     fail: flags.fail !== false,
     retries: plan.retries,
     retryDelayMs: plan.retryDelayMs,
-    signal,
     claimed: new Set<string>(),
   };
+  /** Standard output that has gone ends what goes there, and no other. */
+  const toOutput = outputGone === null ? signal : AbortSignal.any([signal, outputGone]);
   let next = 0;
   const work = async (): Promise<void> => {
     while (next < plan.tasks.length && !signal.aborted) {
       const index = next++;
       const [task, state] = [plan.tasks[index], states[index]];
       if (task === undefined || state === undefined) return;
-      await download(task, options, state);
-      onEnd(state);
+      await download(task, { ...options, signal: isToOutput(task) ? toOutput : signal }, state);
+      onEnd(state, task);
     }
   };
   await Promise.all(Array.from({ length: Math.min(plan.parallelMax, plan.tasks.length) }, work));
@@ -161,10 +181,9 @@ function withoutCredentials(text: string): string {
   return url.href;
 }
 
-function summaryOf(states: readonly DownloadState[], ms: number): string {
+function summaryOf(states: readonly DownloadState[], failed: number, ms: number): string {
   const received = states.reduce((sum, state) => sum + state.received, 0);
   const there = states.filter(({ phase }) => phase === 'done' || phase === 'there').length;
-  const failed = states.filter(({ phase }) => phase === 'failed').length;
   return `${countText(there)} of ${countText(states.length)} there${failed > 0 ? `, ${countText(failed)} failed` : ''}; ${bytesText(received)} in ${secondsText(ms / MS_PER_SECOND)}, ${bytesText(Math.round((received * MS_PER_SECOND) / Math.max(ms, 1)))}/s`;
 }
 

@@ -331,6 +331,8 @@ class Download {
       hash?.update(chunk);
       if (!stream.write(chunk)) await once(stream, 'drain', { signal: this.#options.signal });
     }
+    // Done is what was written, not what is on its way; whether it could be is the stream's to tell.
+    await new Promise<void>((resolve) => void stream.write('', () => resolve()));
     const found = hash?.digest('hex');
     if (checksum !== null && found !== checksum.hex) {
       throw new DownloadError(

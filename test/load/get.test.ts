@@ -3,7 +3,7 @@
 import { execFileSync, spawn } from 'node:child_process';
 import { createHash, randomBytes } from 'node:crypto';
 import { once } from 'node:events';
-import { mkdtempSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, openSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import type http from 'node:http';
 import { tmpdir } from 'node:os';
@@ -358,6 +358,50 @@ describe.concurrent('shardfetch get', () => {
     child.kill('SIGINT');
     child.stdout.resume();
     await once(child, 'exit');
+  });
+
+  test('-o -: a reader that has seen enough is no failure, and other downloads go on', async () => {
+    const { url } = await startFiles(({ url: target }, response) => {
+      if (target !== '/endless') return false;
+      const more = (): void => {
+        if (response.destroyed) return;
+        if (response.write(Buffer.alloc(65_536))) setImmediate(more);
+        else response.once('drain', more);
+      };
+      more();
+      return true;
+    });
+    const cwd = newFolder();
+    const line = `set -o pipefail; "$0" "$1" get --json j -o - -o kept ${url}/endless ${url}/a | head -c 5`;
+    const child = spawn('bash', ['-c', line, process.execPath, COMMAND], { cwd, stdio: ['ignore', 'pipe', 'pipe'] });
+    const stderr = child.stderr.setEncoding('utf8').toArray();
+    const [[code], out] = await Promise.all([once(child, 'close'), child.stdout.toArray()]);
+    expect(Buffer.concat(out)).toEqual(Buffer.alloc(5));
+    expect([code, (await stderr).join('')]).toEqual([0, expect.stringMatching(/^kept .*\n1 of 2 there; /)]);
+    expect(isBody(cwd, 'kept')).toBe(true);
+    const { files } = JSON.parse(readFileSync(path.join(cwd, 'j'), 'utf8'));
+    expect(files).toMatchObject([
+      { outcome: 'failed', error: { kind: 'aborted' } },
+      { outcome: 'done', error: null },
+    ]);
+  });
+
+  test('-o -: a full disk: one sentence and 10, however short what is written', async () => {
+    const { url } = await startFiles(({ url: target }, response) => {
+      if (target === '/short') response.end('short');
+      return target === '/short';
+    });
+    for (const name of ['short', 'a']) {
+      const child = spawn(process.execPath, [COMMAND, 'get', '-q', '-o', '-', `${url}/${name}`], {
+        stdio: ['ignore', openSync('/dev/full', 'w'), 'pipe'],
+      });
+      const stderr = child.stderr?.setEncoding('utf8').toArray();
+      const [code] = await once(child, 'close');
+      expect([code, (await stderr)?.join('')]).toEqual([
+        10,
+        'shardfetch: standard output could not be written (ENOSPC).\n',
+      ]);
+    }
   });
 
   test('--limit-rate', async () => {
