@@ -21,7 +21,10 @@ export interface OpenedDuplex {
   readonly duplex: Duplex | null;
 }
 
-/** Rejects as fetch does. The stream's failure is the body's, `TypeError('terminated')`; to destroy it closes the connection. */
+/**
+ * Rejects as fetch does. The stream's failure is the body's, `TypeError('terminated')`, or the signal's reason: what came before it is read
+ * first, and a stream that nobody reads is destroyed with it at once. To destroy it closes the connection.
+ */
 export async function openDuplex(fetch: Fetch, input: string | URL, init: DuplexInit): Promise<OpenedDuplex> {
   const outgoing = new Outgoing();
   const request = { redirect: 'manual', ...init, body: outgoing, duplex: 'half' } as FetchInit;
@@ -90,12 +93,25 @@ export class Outgoing implements AsyncIterableIterator<Uint8Array> {
 class FetchDuplex extends Duplex {
   readonly #outgoing: Outgoing;
   readonly #reader: ReadableStreamDefaultReader<Uint8Array>;
+  /** What the connection went with; null: it came to its end. Settles once it is gone. */
+  readonly #failure: Promise<Error | null>;
 
   constructor(outgoing: Outgoing, response: FetchResponse) {
     // The peer's end is the end of both directions: the connection is gone then.
     super({ allowHalfOpen: false });
     this.#outgoing = outgoing;
     this.#reader = (response.body as ReadableStream<Uint8Array>).getReader();
+    this.#failure = response.trailers.then(
+      () => null,
+      (error: Error) => error,
+    );
+    // Held weakly: a stream that nobody holds any more gives its connection back.
+    const self = new WeakRef(this);
+    void this.#failure.then((error) => {
+      const stream = self.deref();
+      // Who reads is told by reading.
+      if (error !== null && stream?.readableFlowing === null) stream.destroy(error);
+    });
   }
 
   override _read(): void {
@@ -106,7 +122,10 @@ class FetchDuplex extends Duplex {
   }
 
   override _write(chunk: Buffer, _encoding: BufferEncoding, callback: (error?: Error | null) => void): void {
-    this.#outgoing.write(chunk, callback);
+    this.#outgoing.write(chunk, (error) => {
+      if (error === undefined) callback();
+      else void this.#failure.then((failure) => callback(failure ?? error));
+    });
   }
 
   override _final(callback: (error?: Error | null) => void): void {

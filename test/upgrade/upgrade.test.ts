@@ -20,7 +20,20 @@ import {
   poolFor,
   rejection,
 } from '../wire/checks.ts';
-import { answer, bytes, deferred, fin, gate, head, rawPeer, request, send, serve, wait } from '../wire/raw-peer.ts';
+import {
+  answer,
+  bytes,
+  deferred,
+  fin,
+  gate,
+  head,
+  rawPeer,
+  request,
+  send,
+  serve,
+  stopReading,
+  wait,
+} from '../wire/raw-peer.ts';
 
 expectNoSocketLeaks();
 
@@ -313,6 +326,57 @@ describe.each(PLACES.slice(0, 2))('$name', ({ shards }) => {
     expect((await failed)[0]).toMatchObject({ message: 'enough' });
     await peer.gone(1);
     await checkStats(pool, { inFlight: 0 });
+  });
+
+  test.each(['a signal', 'pool.destroy', 'totalMs', 'a reset'])(
+    'a stream that nobody reads, its buffers full or not, is told of its failure at once: %s',
+    async (what) => {
+      // Behind bytes that nobody takes the shard does not look for a reset either.
+      for (const bytes of what === 'a signal' || what === 'pool.destroy' ? [0, 2 * MIB] : [0]) {
+        const resetting = deferred<() => void>();
+        const peer = await rawPeer([
+          request(),
+          (connection) => resetting.resolve(() => connection.socket.resetAndDestroy()),
+          send(SWITCH, Buffer.alloc(bytes)),
+        ]);
+        const pool = poolFor({ shards });
+        const stop = new AbortController();
+        const { duplex } = await openDuplex(pool.fetch, peer.url, {
+          upgrade: 'echo',
+          signal: stop.signal,
+          timeouts: what === 'totalMs' ? { totalMs: 1_500 } : {},
+        });
+        if (duplex === null) throw new Error('no duplex');
+        const failed = once(duplex, 'error');
+        const closed = new Promise((resolve) => duplex.once('close', resolve));
+        const reason = new Error('mine');
+        if (what === 'a signal') stop.abort(reason);
+        else if (what === 'pool.destroy') void pool.destroy(reason);
+        else if (what === 'a reset') (await resetting.promise)();
+        const [error] = await failed;
+        await closed;
+        const code = { 'pool.destroy': 'POOL_CLOSED', totalMs: 'TOTAL_TIMEOUT', 'a reset': 'INCOMPLETE_BODY' }[what];
+        if (code === undefined) expect(error).toBe(reason);
+        else expect(error).toMatchObject({ message: 'terminated', code });
+        if (code === 'POOL_CLOSED') expect((error as { cause: Error }).cause.cause).toBe(reason);
+      }
+    },
+  );
+
+  test('a write that does not go out any more fails with the reason, not as if the peer had closed', async () => {
+    const peer = await rawPeer([request(), send(SWITCH, Buffer.alloc(2 * MIB)), stopReading()]);
+    const stop = new AbortController();
+    const pool = poolFor({ shards });
+    const { duplex } = await openDuplex(pool.fetch, peer.url, { upgrade: 'echo', signal: stop.signal });
+    if (duplex === null) throw new Error('no duplex');
+    // It is being read, so the error stands behind what came before it.
+    await once(duplex, 'readable');
+    const reason = new Error('mine');
+    const failed = once(duplex, 'error');
+    stop.abort(reason);
+    const told = await new Promise((resolve) => duplex.write('late', resolve));
+    expect(told).toBe(reason);
+    expect((await failed)[0]).toBe(reason);
   });
 
   test('a reset in the tunnel is a failure of the stream', async () => {
