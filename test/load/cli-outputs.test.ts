@@ -155,6 +155,23 @@ describe.concurrent('the command line', () => {
     },
   );
 
+  test.each(['load', 'hold', 'get'])('%s with too few open files: one sentence and 4', async (command) => {
+    const child = spawn('bash', [
+      '-c',
+      'ulimit -n 48; exec "$0" "$@"',
+      process.execPath,
+      COMMAND,
+      command,
+      'http://h/',
+    ]);
+    const stderr = child.stderr.setEncoding('utf8').toArray();
+    const [code] = await once(child, 'close');
+    expect([code, (await stderr).join('')]).toEqual([
+      4,
+      'shardfetch: This process may have 48 open files, too few to load what it is made of; raise the limit to 128 or more (ulimit -n 128).\n',
+    ]);
+  });
+
   test('hold: 6 where not one request was answered', async () => {
     const { url } = await startServer((request) => request.socket.destroy());
     const { code } = await run(['hold', '-c', '3', '-d', '300ms', '-q', url]);
