@@ -10,7 +10,8 @@ import { iteratorOf, letGo } from './body-iterator.ts';
 export interface BlobLike {
   readonly size: number;
   readonly type: string;
-  stream(): ReadableStream;
+  /** A ReadableStream: lib.dom, `node:buffer` and others have each a type of their own for it. */
+  stream(): unknown;
 }
 
 export type BodyPart = Uint8Array | BlobLike;

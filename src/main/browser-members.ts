@@ -8,8 +8,8 @@ import type { HeaderPair } from '../protocol/http1/header-pairs.ts';
 import { describe } from '../protocol/options.ts';
 
 export interface BrowserMembers {
-  /** No effect, because there is no page whose origin could be the same: every response is given whole. */
-  mode?: 'cors' | 'no-cors' | 'same-origin' | undefined;
+  /** No effect, because there is no page whose origin could be the same: every response is given whole. `'navigate'` is refused, as in Fetch. */
+  mode?: 'cors' | 'no-cors' | 'same-origin' | 'navigate' | undefined;
   /** There is no cache here; `'no-store'`, `'reload'` and `'no-cache'` ask those on the way not to answer from theirs, as Fetch §4.6 has it. `'only-if-cached'` is refused. */
   cache?: 'default' | 'no-store' | 'reload' | 'no-cache' | 'force-cache' | 'only-if-cached' | undefined;
   /** `'omit'`: no cookies of the jar are sent, and none are stored. The others do both; what the request itself says (`auth`, the URL, headers) is sent in any case. */

@@ -23,6 +23,7 @@ export type FetchBody =
   | FormDataLike
   | ReadableStream
   | AsyncIterable<string | ArrayBuffer | ArrayBufferView>
+  | Iterable<ArrayBuffer | ArrayBufferView>
   | null;
 
 /** A body that comes in pieces. */
@@ -75,8 +76,9 @@ export function readyBody(body: unknown, method: string, duplex: unknown, declar
   if (bytes !== null) return { content: Buffer.from(checkLength(bytes)), contentType: '' };
   if (isFormData(body)) return formDataBody(body);
   if (isBlob(body)) return { content: blobPieces(body), contentType: body.type };
-  if (!isAsyncIterable(body)) throw notABody(body);
-  return { content: pieces(body, duplex, declared), contentType: '' };
+  if (isAsyncIterable(body)) return { content: pieces(body, duplex, declared), contentType: '' };
+  if (typeof body !== 'object' || !(Symbol.iterator in body)) throw notABody(body);
+  return { content: pieces(asAsync(body as Iterable<unknown>), duplex, declared), contentType: '' };
 }
 
 /** The bytes behind a view or buffer, not copied; null for anything else. */
@@ -110,6 +112,10 @@ export async function discard(content: ReadyBody['content'], reason?: unknown): 
   } catch {
     // It cannot even be read.
   }
+}
+
+async function* asAsync(pieces: Iterable<unknown>): AsyncGenerator<unknown> {
+  yield* pieces;
 }
 
 function pieces(body: AsyncIterable<unknown>, duplex: unknown, length: number): BodyPieces {
@@ -164,7 +170,7 @@ function notABody(body: unknown): Error {
   const hint = packaged ? '; use the FormData that is global in Node in place of that of a package' : '';
   return invalidArgument(
     'body',
-    `body must be a string, bytes, URLSearchParams, FormData, a Blob, a stream or an async iterable, not ${describeKind(body)}${hint}.`,
+    `body must be a string, bytes, URLSearchParams, FormData, a Blob, a stream or an iterable, not ${describeKind(body)}${hint}.`,
   );
 }
 

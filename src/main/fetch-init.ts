@@ -27,7 +27,7 @@ export interface FetchInit extends BodyOptions, BrowserMembers, ConnectingOption
   headers?: FetchHeaders | undefined;
   /** Sent with the content type that Fetch gives it, unless one is given. Bytes are copied. With a `content-length` header a stream is held to it, else it is sent in chunked coding; one that was read before is refused. */
   body?: FetchBody | undefined;
-  /** Must be `'half'` for a body that is a stream or an async iterable. */
+  /** Must be `'half'` for a body that is a stream or an iterable. */
   duplex?: 'half' | undefined;
   /** Rejects with `signal.reason` when aborted, and frees what the request held. */
   signal?: AbortSignal | null | undefined;

@@ -13,10 +13,16 @@ import { describeKind } from '../protocol/options.ts';
 import { type BlobLike, type BodyPart, BodyParts, bytesOfParts, isBlob } from './body-parts.ts';
 import type { ReadyBody } from './fetch-body.ts';
 
-/** FormData of any class. */
-export interface FormDataLike extends Iterable<[string, unknown]> {
+/** FormData of any class: it is read by iterating over it. What lib.dom says of FormData lacks its tag, and in some versions its iterator. */
+export interface FormDataLike {
   append(name: string, value: string): void;
+  get(name: string): unknown;
   getAll(name: string): unknown[];
+  has(name: string): boolean;
+}
+
+/** What every FormData is at run time. */
+interface FormDataEntries extends Iterable<[string, unknown]> {
   readonly [Symbol.toStringTag]: string;
 }
 
@@ -27,19 +33,19 @@ const BOUNDARY_PREFIX = 'formdata-';
 const FILE_NAME_DEFAULT = 'blob';
 const FILE_TYPE_DEFAULT = 'application/octet-stream';
 
-export function isFormData(value: unknown): value is FormDataLike {
+export function isFormData(value: unknown): value is FormDataLike & FormDataEntries {
   return (
     typeof value === 'object' &&
     value !== null &&
-    (value as FormDataLike)[Symbol.toStringTag] === 'FormData' &&
+    (value as FormDataEntries)[Symbol.toStringTag] === 'FormData' &&
     typeof (value as FormDataLike).append === 'function' &&
     typeof (value as FormDataLike).getAll === 'function' &&
-    typeof (value as FormDataLike)[Symbol.iterator] === 'function'
+    typeof (value as FormDataEntries)[Symbol.iterator] === 'function'
   );
 }
 
 /** The entries as they are now. Throws TransferError INVALID_ARGUMENT for an entry that is neither text nor a Blob. */
-export function formDataBody(form: FormDataLike): ReadyBody {
+export function formDataBody(form: FormDataEntries): ReadyBody {
   const boundary = BOUNDARY_PREFIX + randomBytes(BOUNDARY_BYTES).toString('base64url');
   const parts: BodyPart[] = [];
   let text = '';

@@ -183,7 +183,9 @@ describe('installed without a compiler', () => {
 
 describe('types', () => {
   const program = `
-    import { fetch, type FetchInit, type FetchResponse, Pool, TransferError, type TransferCode } from 'shardfetch';
+    import nodeBuffer from 'node:buffer';
+    import { request, setGlobalDispatcher } from 'undici';
+    import { fetch, type FetchInit, type FetchLike, type FetchResponse, Pool, TransferError, type TransferCode } from 'shardfetch';
     import { EpollDriver, Multi, PAUSE, Transfer } from 'shardfetch/multi';
 
     const pool: Pool = new Pool({ shards: 1, connections: { perOrigin: 4 }, timeouts: { headMs: 1_000 } });
@@ -193,6 +195,18 @@ describe('types', () => {
     const bytes: Uint8Array = await response.bytes();
     const firstByte: number = response.timings.firstByte;
     const copied: number = response.clone().clone().timings.end;
+    const form = new FormData();
+    form.append('file', new Blob(['in a file']), 'a.txt');
+    for (const body of [form, new Blob(['x']), new URLSearchParams(), new ReadableStream<Uint8Array>(), new nodeBuffer.Blob(['x']), [new Uint8Array(1)]]) {
+      await pool.fetch('http://localhost/', { method: 'POST', body, duplex: 'half' });
+    }
+    // What takes a fetch, and what a fetch takes.
+    const like: FetchLike = pool.fetch;
+    const asGlobal: typeof globalThis.fetch = pool.fetch;
+    const given: RequestInit = { method: 'POST', body: form, headers: new Headers() };
+    await pool.fetch('http://localhost/', given);
+    setGlobalDispatcher(pool.dispatcher());
+    await request('http://localhost/', { dispatcher: pool.dispatcher().compose((dispatch) => dispatch) });
     // As lib.dom of TypeScript 5.7 has it.
     type OldRequest = Omit<Request, 'body'> & { body: Pick<ReadableStream<Uint8Array>, 'getReader' | 'cancel' | 'locked'> | null };
     await pool.fetch(new Request('http://localhost/') as OldRequest, null);
@@ -207,15 +221,16 @@ describe('types', () => {
     const transfer = new Transfer({ url: 'http://localhost/', onData: (_, data, start, end) => (end > start ? PAUSE : undefined) });
     multi.add(transfer);
     new EpollDriver(multi).run();
-    console.log(plain.ok, bytes.length, firstByte, copied, stats, code, multi.running);
+    console.log(like, asGlobal, plain.ok, bytes.length, firstByte, copied, stats, code, multi.running);
   `;
   const settings = {
     'module: nodenext': { module: 'nodenext', lib: ['es2023'] },
+    'module: nodenext, with the libraries that are there by default': { module: 'node20' },
     'module: preserve, with the DOM': { module: 'preserve', moduleResolution: 'bundler', lib: ['es2023', 'dom'] },
   };
 
   beforeAll(() => {
-    for (const name of ['@types/node', 'undici-types']) {
+    for (const name of ['@types/node', 'undici', 'undici-types']) {
       cpSync(path.join(root, 'node_modules', name), path.join(consumer, 'node_modules', name), { recursive: true });
     }
     writeFileSync(path.join(consumer, 'types.ts'), program);

@@ -346,20 +346,9 @@ function hasField(pairs: readonly HeaderPair[], wanted: string): boolean {
 /** Of text and bytes no content type is told, as undici tells none. */
 function bodyOf(body: unknown, declared: number): ReadyBody {
   if (body === undefined || body === null) return { content: null, contentType: '' };
-  const ready = readyBody(isSyncIterable(body) ? asAsync(body) : body, ANY_METHOD, 'half', declared);
+  const ready = readyBody(body, ANY_METHOD, 'half', declared);
   if (isUint8Array(ready.content) && ready.content.length === 0) return { content: null, contentType: '' };
   return typeof body === 'string' ? { ...ready, contentType: '' } : ready;
-}
-
-/** An array or a generator of pieces; not what has a meaning of its own. */
-function isSyncIterable(body: unknown): body is Iterable<unknown> {
-  if (typeof body !== 'object' || body === null || ArrayBuffer.isView(body)) return false;
-  const tag = (body as { [Symbol.toStringTag]?: unknown })[Symbol.toStringTag];
-  return Symbol.iterator in body && !(Symbol.asyncIterator in body) && tag !== 'FormData' && tag !== 'URLSearchParams';
-}
-
-async function* asAsync(pieces: Iterable<unknown>): AsyncGenerator<unknown> {
-  yield* pieces;
 }
 
 /** The name to be asked for where it is not the origin's; '': it is. */

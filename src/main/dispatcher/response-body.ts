@@ -1,5 +1,6 @@
 /** The body of a response as undici's request() gives it: a Readable with the consumers of fetch (text(), json(), …), and dump(). */
 
+import { Blob } from 'node:buffer';
 import { Readable } from 'node:stream';
 import { isError } from '../../protocol/built-ins.ts';
 import { DispatchError, invalidDispatch } from './errors.ts';
@@ -73,6 +74,7 @@ export class ResponseBody extends Readable {
     return new Uint8Array(await this.arrayBuffer());
   }
 
+  /** That of `node:buffer`, as undici's types have it: where the DOM's are in force, its Blob is another type. */
   async blob(): Promise<Blob> {
     return new Blob([await this.bytes()], { type: this.#contentType });
   }
