@@ -2,6 +2,9 @@
 
 import { MIMEType } from 'node:util';
 
+/** Characters. Longer ones are none: Node's parser takes time by the square of the blanks in it. */
+const TYPE_LENGTH_MAX = 1_024;
+
 /** As it is written in full; null: it is none. */
 export function mimeType(text: string): string | null {
   return parse(text)?.toString() ?? null;
@@ -30,6 +33,7 @@ export function extractMimeType(contentType: string | null): string | null {
 }
 
 function parse(text: string): MIMEType | null {
+  if (text.length > TYPE_LENGTH_MAX) return null;
   try {
     return new MIMEType(text);
   } catch {

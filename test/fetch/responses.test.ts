@@ -92,6 +92,16 @@ describe('the type of blob(), as the runtime has it', () => {
   });
 });
 
+test('a Content-Type as long as a head may be takes no time, and is none', async () => {
+  const blanks = ' '.repeat(60_000);
+  const began = performance.now();
+  for (const type of [`a/b${blanks}c`, `a/b;${blanks}c`, `a/b;c="${blanks}"`]) {
+    expect((await (await answered('', `Content-Type: ${type}`)).blob()).type).toBe('');
+  }
+  // The first two took 2 seconds each.
+  expect(performance.now() - began).toBeLessThan(2_000);
+});
+
 describe('text', () => {
   test.each([
     ['\xef\xbb\xbfabc', 'abc'],
