@@ -12,6 +12,7 @@ import { type Command, Option } from 'commander';
 import type { LoadTables, TableOrder } from '../main/load/index.ts';
 import type { LoadOptions } from '../main/load/load-options.ts';
 import type { LoadTargetOptions } from '../main/load/targets.ts';
+import { placesIn } from '../protocol/load/template.ts';
 import { shownUrl } from '../protocol/shown-url.ts';
 import { CommandError, EXIT, usageError } from './exit-codes.ts';
 import type { ReportFlags } from './reports/report-files.ts';
@@ -338,8 +339,7 @@ function resolveEntryOf(entry: string): [hostAndPort: string, addresses: string[
   return [hostAndPort, addresses.split(',').map((address) => address.replace(/^\[|\]$/g, ''))];
 }
 
-/** Blanks stand in templates alone. */
-const TARGET_LINE = /^(?:(\d+)\s+)?(?:([A-Z]+)\s+)?((?:\{\{.*?\}\}|\S)+)$/;
+const TARGET_LINE = /^(?:(\d+)\s+)?(?:([A-Z]+)\s+)?(\S.*)$/;
 
 /** Lines of `[WEIGHT] [METHOD] URL`; empty ones and those that begin with # are passed over. */
 function readTargets(file: string): LoadTargetOptions[] {
@@ -348,13 +348,23 @@ function readTargets(file: string): LoadTargetOptions[] {
     const text = line.trim();
     if (text === '' || text.startsWith('#')) return [];
     const [, weight, method, url] = TARGET_LINE.exec(text) ?? [];
-    if (url === undefined || !URL.canParse(url)) {
+    if (url === undefined || hasBlank(url) || !URL.canParse(url)) {
       throw usageError(`--url-file ${file}: line ${index + 1} is no [WEIGHT] [METHOD] URL.`);
     }
     return [
       { url, ...(weight === undefined ? {} : { weight: Number(weight) }), ...(method === undefined ? {} : { method }) },
     ];
   });
+}
+
+/** Blanks stand in templates alone. */
+function hasBlank(url: string): boolean {
+  let at = 0;
+  for (const [start, end] of placesIn(url)) {
+    if (/\s/.test(url.slice(at, start))) return true;
+    at = end;
+  }
+  return /\s/.test(url.slice(at));
 }
 
 function readInput(flag: string, file: string): Buffer {

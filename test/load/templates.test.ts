@@ -3,8 +3,10 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
+import { Command } from 'commander';
 import { type LoadError, type LoadOptions, load } from 'shardfetch/load';
 import { describe, expect, test } from 'vitest';
+import { addLoadFlags, type LoadFlags, loadOptionsOf } from '../../src/cli/load-flags.ts';
 import { redirectOf } from '../../src/worker/load/redirects.ts';
 import { answerAtOnce, checkSums, endings, type Script, startServer } from './rig.ts';
 
@@ -103,6 +105,20 @@ describe.concurrent('templates', () => {
     const result = await load({ url: server.url, body: '{{a}}', templates: false, requests: 1 });
     expect(result.requests.completed).toBe(1);
     expect(server.seen[0]?.body).toBe('{{a}}');
+  });
+
+  test('braces without end, and many places in a line that is refused, take no time', async () => {
+    const began = performance.now();
+    const braces = '{'.repeat(300_000);
+    await expect(load({ url: 'http://127.0.0.1:9/', body: braces })).rejects.toThrow('is not closed');
+    const file = path.join(folder, 'many');
+    const command = () => addLoadFlags(new Command()).parse(['--url-file', file], { from: 'user' }).opts<LoadFlags>();
+    writeFileSync(file, `http://127.0.0.1:9/${'{{counter}}'.repeat(1_000)} x\n`);
+    expect(() => loadOptionsOf([], command())).toThrow('line 1 is no [WEIGHT] [METHOD] URL');
+    writeFileSync(file, `7 PUT http://127.0.0.1:9/{{ counter }}/${braces}\n`);
+    expect(loadOptionsOf([], command()).targets).toMatchObject([{ weight: 7, method: 'PUT' }]);
+    // 22 places in a line took a minute.
+    expect(performance.now() - began).toBeLessThan(3_000);
   });
 
   const url = 'http://127.0.0.1:9/';

@@ -10,6 +10,7 @@ import {
   hasTemplate,
   type LoadTable,
   parseTemplate,
+  placesIn,
   type RequestPiece,
   type RequestTemplate,
   type TemplatePlace,
@@ -38,7 +39,7 @@ export class Places {
   mark(option: string, text: string, place: TemplatePlace): string {
     if (!hasTemplate(text)) return text;
     if (text.includes(MARK)) throw invalidArgument(option, `${option} has a template and the word ${MARK}.`);
-    const written = text.match(/\{\{.*?\}\}/gs) ?? [];
+    const written = [...placesIn(text)].map(([start, end]) => text.slice(start, end));
     let at = 0;
     return parseTemplate(option, text, this.#tables)
       .map((piece) => {

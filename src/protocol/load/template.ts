@@ -38,7 +38,6 @@ export interface LoadTable {
 /** A place to fill in, or the text between two. */
 export type TemplatePiece = string | TemplateValue;
 
-const PLACE = /\{\{(.*?)\}\}/gs;
 const KNOWN = '{{counter}}, {{random 1 100}}, {{uuid}}, {{pick a b c}}, {{time}} or {{table.column}}';
 /** Of a random value: what a double counts exactly. */
 const RANDOM_MAX = Number.MAX_SAFE_INTEGER;
@@ -47,13 +46,25 @@ export function hasTemplate(text: string): boolean {
   return text.includes('{{');
 }
 
+/** Where places to fill in begin and end in it, their braces included. An open one is none. */
+export function* placesIn(text: string): Iterable<readonly [start: number, end: number]> {
+  for (let end = 0; ; ) {
+    const start = text.indexOf('{{', end);
+    const close = start < 0 ? -1 : text.indexOf('}}', start + 2);
+    if (close < 0) return;
+    end = close + 2;
+    yield [start, end];
+  }
+}
+
 /** The pieces in order. Throws TransferError INVALID_ARGUMENT that names `option` and the place. */
 export function parseTemplate(option: string, text: string, tables: readonly LoadTable[]): TemplatePiece[] {
   const pieces: TemplatePiece[] = [];
   let end = 0;
-  for (const match of text.matchAll(PLACE)) {
-    pieces.push(text.slice(end, match.index), parsePlace(option, match[0], (match[1] as string).trim(), tables));
-    end = match.index + match[0].length;
+  for (const [start, stop] of placesIn(text)) {
+    const inside = text.slice(start + 2, stop - 2).trim();
+    pieces.push(text.slice(end, start), parsePlace(option, text.slice(start, stop), inside, tables));
+    end = stop;
   }
   const rest = text.slice(end);
   if (hasTemplate(rest)) {
