@@ -14,7 +14,7 @@ import {
 } from './compare.ts';
 import { CommandError, EXIT, type ExitCode, usageError } from './exit-codes.ts';
 import { checkWritable } from './reports/report-files.ts';
-import { countText, percentText, table, timeText } from './text.ts';
+import { percentText, rateText, table, timeText } from './text.ts';
 
 const STANDARD_OUTPUT = '-';
 const PERCENT = 100;
@@ -168,7 +168,7 @@ function figureText(unit: ChangeUnit, value: number | null): string {
   if (value === null) return '-';
   switch (unit) {
     case 'rate':
-      return `${countText(value)}/s`;
+      return `${rateText(value)}/s`;
     case 'us':
       return timeText(value);
     case 'share':

@@ -8,6 +8,7 @@ import { DownloadError, type DownloadErrorKind } from '../main/download-error.ts
 import { Pool } from '../main/pool.ts';
 import { TransferError } from '../protocol/errors.ts';
 import { CommandError, EXIT, type ExitCode, usageError } from './exit-codes.ts';
+import { errorText } from './flag-names.ts';
 import { addGetFlags, type GetFlags, type GetPlan, getPlanOf } from './get-flags.ts';
 import { nameOf, openGetView, secondsText } from './get-progress.ts';
 import { watchInterrupts } from './interrupt.ts';
@@ -159,7 +160,7 @@ function openPool({ pool, tasks, parallelMax }: GetPlan): Pool {
       ...pool,
     });
   } catch (error) {
-    if (TransferError.is(error)) throw usageError(error.message);
+    if (TransferError.is(error)) throw usageError(errorText('get', error));
     throw error;
   }
 }
@@ -199,7 +200,7 @@ function writeJson(file: string, states: readonly DownloadState[]): void {
     resumedFrom: state.resumedFrom,
     attempts: state.attempts,
     durationMs: Math.max(0, state.endedMs - state.beganMs),
-    error: state.error === null ? null : { kind: state.error.kind, message: state.error.message },
+    error: state.error === null ? null : { kind: state.error.kind, message: errorText('get', state.error) },
   }));
   const text = `${JSON.stringify({ schema: 'shardfetch-get/1', files }, null, 2)}\n`;
   if (file === STANDARD_OUTPUT) {

@@ -6,6 +6,7 @@ import { hold } from '../main/load/hold.ts';
 import { LoadError } from '../main/load/load-error.ts';
 import type { HoldProgress, HoldResult } from '../protocol/load/hold.ts';
 import { CommandError, EXIT, EXIT_HELP, type ExitCode, exitCodeOf } from './exit-codes.ts';
+import { errorText } from './flag-names.ts';
 import { addHoldFlags, type HoldFlags, holdOptionsOf } from './hold-flags.ts';
 import { holdFrame, holdProgressLine, holdSummary } from './hold-report.ts';
 import { type Interrupt, watchInterrupts } from './interrupt.ts';
@@ -53,7 +54,7 @@ async function runHold(urls: readonly string[], flags: HoldFlags): Promise<ExitC
   try {
     result = await hold({ ...options, signal: interrupt.signal, onProgress: (progress) => view.progress(progress) });
   } catch (error) {
-    if (error instanceof LoadError) throw new CommandError(exitCodeOf(error.kind), error.message);
+    if (error instanceof LoadError) throw new CommandError(exitCodeOf(error.kind), errorText('hold', error));
     throw error;
   } finally {
     view.end();

@@ -1,7 +1,8 @@
 /** A hold in text: a line or a few while it goes on, and a summary at its end. */
 
 import type { HoldProgress, HoldResult, HoldSecond } from '../protocol/load/hold.ts';
-import { bytesText, countText, percentText, table, timeText } from './text.ts';
+import { inFlags } from './flag-names.ts';
+import { bytesText, countedText, countText, percentText, plainText, rateText, table, timeText } from './text.ts';
 
 const MS_PER_SECOND = 1_000;
 const ADDRESSES_SHOWN = 8;
@@ -49,7 +50,7 @@ export function holdSummary(result: HoldResult): string {
   const seconds = (ms: number) => `${(ms / MS_PER_SECOND).toFixed(1)} s`;
   const what = urls.length === 1 ? urls[0] : `${urls.length} targets`;
   const share =
-    options.rate > 0 ? `${countText(options.rate)} requests/s in turn` : `${countText(options.active)} of them active`;
+    options.rate > 0 ? `${rateText(options.rate)} requests/s in turn` : `${countText(options.active)} of them active`;
   const resident = processes.reduce((sum, { residentBytes }) => sum + residentBytes, 0);
   const cpu = Math.max(0, ...processes.map(({ health }) => health.cpu));
   const turn = Math.max(0, ...processes.map(({ health }) => health.longestTurnMs));
@@ -73,7 +74,7 @@ export function holdSummary(result: HoldResult): string {
     ],
     [
       'Requests',
-      `${countText(requests.completed)} answered, ${countText(requests.rate)}/s, ${countText(requests.failed)} failed${requests.notStarted > 0 ? `, ${countText(requests.notStarted)} not started` : ''}`,
+      `${countText(requests.completed)} answered, ${rateText(requests.rate)}/s, ${countText(requests.failed)} failed${requests.notStarted > 0 ? `, ${countText(requests.notStarted)} not started` : ''}`,
     ],
     [
       'Answers',
@@ -86,13 +87,13 @@ export function holdSummary(result: HoldResult): string {
     ...addressRow('To', connections.perRemoteAddress),
     ...Object.entries(result.errors).map(([code, count]) => [
       'Failed',
-      `${countText(count)} ${code}: ${result.errorExamples[code] ?? ''}`,
+      `${countText(count)} ${code}: ${plainText(inFlags('hold', result.errorExamples[code] ?? ''))}`,
     ]),
   ];
   const { percentilesUs, maxUs, meanUs } = latency;
   const shown = ['50', '90', '99', '99.9'];
   return [
-    `${what}\n${countText(options.connections)} connections held for ${seconds(heldMs)}, ${share}, ${options.processes === 1 ? '1 process' : `${options.processes} processes`}`,
+    `${what}\n${countedText(options.connections, 'connection')} held for ${seconds(heldMs)}, ${share}, ${options.processes === 1 ? '1 process' : `${options.processes} processes`}`,
     '',
     ...rows.map(([name = '', text = '']) => `  ${name.padEnd(12)} ${text}`),
     ...(latency.count === 0

@@ -9,7 +9,7 @@
 import type { LoadProgress } from '../main/load/index.ts';
 import { rateOf } from './reports/csv.ts';
 import { progressLine } from './summary.ts';
-import { countText, timeText } from './text.ts';
+import { countedText, countText, timeText } from './text.ts';
 
 const REDRAW_MS = 250;
 const MS_PER_SECOND = 1_000;
@@ -206,7 +206,7 @@ export function frameOf(state: FrameState, nowMs: number, width: number, look: F
     `${countText(completed)} completed`,
     `${countText(failed)} failed`,
     ...(state.notStarted > 0 ? [`${countText(state.notStarted)} not started`] : []),
-    `${countText(second.connections)} connections`,
+    countedText(second.connections, 'connection'),
   ];
   const lines = [
     title,

@@ -6,6 +6,7 @@ import { compareResults, failuresOf } from './compare.ts';
 import { comparisonText, parseLimit, readResult } from './compare-command.ts';
 import { applyConfig } from './config-file.ts';
 import { CommandError, EXIT, EXIT_HELP, type ExitCode, exitCodeOf, usageError } from './exit-codes.ts';
+import { errorText } from './flag-names.ts';
 import { type Interrupt, watchInterrupts } from './interrupt.ts';
 import { openView } from './live-view.ts';
 import { addLoadFlags, type LoadFlags, loadOptionsOf } from './load-flags.ts';
@@ -69,7 +70,7 @@ async function runLoad(command: Command, given: readonly string[], flags: LoadFl
       onProgress: (progress) => view.progress(progress),
     });
   } catch (error) {
-    if (error instanceof LoadError) throw new CommandError(exitCodeOf(error.kind), error.message);
+    if (error instanceof LoadError) throw new CommandError(exitCodeOf(error.kind), errorText('load', error));
     throw error;
   } finally {
     interrupt.stop();

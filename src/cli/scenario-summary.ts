@@ -1,6 +1,7 @@
 /** What a summary says of a scenario: how often it was run, what failed in it, what was not as expected. */
 
 import type { LoadResult } from '../main/load/index.ts';
+import { inFlags } from './flag-names.ts';
 import { countText, percentText, plainText, table, timeText } from './text.ts';
 
 /** Empty where there was no scenario. */
@@ -17,7 +18,7 @@ export function scenarioLines({ iterations, checks }: LoadResult): string[] {
   }
   const lines = ['', `  ${'Iterations'.padEnd(12)} ${parts.join('   ')}`];
   for (const [message, count] of Object.entries(errors))
-    lines.push(`  ${'Threw'.padEnd(12)} ${countText(count)} ${plainText(message)}`);
+    lines.push(`  ${'Threw'.padEnd(12)} ${countText(count)} ${plainText(inFlags('load', message))}`);
   if (checks.length === 0) return lines;
   const rows = checks.map((check) => [
     plainText(check.name),

@@ -7,9 +7,20 @@ import {
   type LoadResult,
   type LoadThresholdResult,
 } from '../main/load/index.ts';
+import { inFlags } from './flag-names.ts';
 import { bucketsOf } from './reports/buckets.ts';
 import { scenarioLines } from './scenario-summary.ts';
-import { borderText, bytesText, countText, percentText, plainText, table, timeText } from './text.ts';
+import {
+  borderText,
+  bytesText,
+  countedText,
+  countText,
+  percentText,
+  plainText,
+  rateText,
+  table,
+  timeText,
+} from './text.ts';
 
 const MS_PER_SECOND = 1_000;
 const SHOWN_PERCENTILES = ['50', '90', '99', '99.9'] as const;
@@ -47,7 +58,7 @@ export function verdictOf(result: LoadResult): string {
   const p99 = completed === 0 ? '' : `, p99 ${timeText(latency.corrected.percentilesUs['99'] as number)}`;
   const bad = Object.entries(statuses).reduce((sum, [status, count]) => sum + (Number(status) >= 400 ? count : 0), 0);
   const refused = bad > 0 ? `, ${countText(bad)} answered with 400 or above` : '';
-  const figures = `${countText(rate)} requests/s${p99}, ${countText(failed)} failed${refused}${iterationsText(iterations)}`;
+  const figures = `${rateText(rate)} requests/s${p99}, ${countText(failed)} failed${refused}${iterationsText(iterations)}`;
   const nothing = completed === 0 && started > 0;
   switch (verdict) {
     case 'interrupted':
@@ -92,13 +103,13 @@ function headline(result: LoadResult): string {
   const how =
     options.model === 'closed'
       ? `closed loop, ${options.keepAlive ? connections : `${connections}, a new one per request`}`
-      : `open loop, ${options.rate === null ? 'a changing rate' : `${countText(options.rate)} ${sent}/s`}, up to ${connections}`;
+      : `open loop, ${options.rate === null ? 'a changing rate' : `${rateText(options.rate)} ${sent}/s`}, up to ${connections}`;
   return `${targetText(result)}\n${how}, ${threads}, ${(durationMs / MS_PER_SECOND).toFixed(1)} s`;
 }
 
 function requestsLine({ requests, rate, options, iterations }: LoadResult): string {
   const { completed, failed, lateStarts, notStarted, unfinished } = requests;
-  const parts = [`${countText(completed)} completed`, `${countText(rate)}/s`, `${countText(failed)} failed`];
+  const parts = [`${countText(completed)} completed`, `${rateText(rate)}/s`, `${countText(failed)} failed`];
   if (options.model === 'open' && iterations === null)
     parts.push(`${countText(lateStarts)} started late`, `${countText(notStarted)} not started`);
   if (unfinished > 0) parts.push(`${countText(unfinished)} unfinished`);
@@ -186,7 +197,7 @@ function detailLines(result: LoadResult): string[] {
   const lines = rows.map(([name = '', text = '']) => `  ${name.padEnd(12)} ${text}`);
   for (const [code, count] of Object.entries(errors)) {
     lines.push(
-      `  ${'Failed'.padEnd(12)} ${countText(count)} ${code}: ${plainText(errorExamples[code] ?? '')}`.trimEnd(),
+      `  ${'Failed'.padEnd(12)} ${countText(count)} ${code}: ${plainText(inFlags('load', errorExamples[code] ?? ''))}`.trimEnd(),
     );
   }
   if (perTag.length > 1) {
@@ -240,5 +251,5 @@ export function progressLine({ elapsedMs, totalMs, phase, second }: LoadProgress
     second.failed > 0 ? `   ${countText(second.failed)} failed (${Object.keys(second.errors).join(', ')})` : '';
   const late = second.notStarted > 0 ? `   ${countText(second.notStarted)} not started` : '';
   const warm = phase === 'warm-up' ? '   warming up' : '';
-  return `${at}${of}   ${countText(perSecond)}/s   p50 ${timeText(second.p50Us)}   p99 ${timeText(second.p99Us)}   ${countText(second.connections)} connections${failed}${late}${warm}`;
+  return `${at}${of}   ${countText(perSecond)}/s   p50 ${timeText(second.p50Us)}   p99 ${timeText(second.p99Us)}   ${countedText(second.connections, 'connection')}${failed}${late}${warm}`;
 }

@@ -20,6 +20,16 @@ export function countText(count: number): string {
   return Math.round(count).toLocaleString('en-US');
 }
 
+/** Per second: of less than ten their fractions count. */
+export function rateText(rate: number): string {
+  return rate < 10 ? `${Number(rate.toPrecision(3))}` : countText(rate);
+}
+
+/** `1 connection`, `2 connections`. */
+export function countedText(count: number, noun: string): string {
+  return `${countText(count)} ${noun}${count === 1 ? '' : 's'}`;
+}
+
 export function bytesText(bytes: number): string {
   const units = ['B', 'kB', 'MB', 'GB', 'TB'];
   let value = bytes;

@@ -160,7 +160,7 @@ describe.concurrent('shardfetch load', () => {
     [2, ['-p', '4', url], 'Pipelining (-p) is not offered'],
     [2, ['--h2', url], 'not built yet'],
     [2, ['-4', '-6', url], 'exclude each other'],
-    [2, ['--think', '1s', '-R', '5', url], 'thinkMs belongs to a run by connections'],
+    [2, ['--think', '1s', '-R', '5', url], '--think belongs to a run by connections'],
     [2, ['--stages', '1s:5', '-R', '5', url], '--stages and a rate say the same thing'],
     [2, ['-u', 'a:b', '--bearer', 'c', url], '--user and --bearer both say who asks'],
     [2, ['--bearer', '', url], '--bearer takes a token'],

@@ -8,8 +8,9 @@ import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { Histogram, LATE_MS, type LoadDistribution, type LoadResult, type LoadSecond } from '../../main/load/index.ts';
+import { inFlags } from '../flag-names.ts';
 import { foundText, targetText, verdictOf } from '../summary.ts';
-import { borderText, bytesText, countText, percentText, timeText } from '../text.ts';
+import { borderText, bytesText, countedText, countText, percentText, rateText, timeText } from '../text.ts';
 import { bucketsOf } from './buckets.ts';
 import { rateOf } from './csv.ts';
 import { REPORT_SCRIPT } from './html-script.ts';
@@ -86,7 +87,7 @@ function head(result: LoadResult): Markup {
 <h1>${targetText(result)}</h1>
 ${generator.bottleneck === null ? '' : html`<p class="alert" role="alert">${generator.bottleneck}</p>`}
 <p class="verdict ${isClean(result) ? 'clean' : verdict}">${verdictOf(result)}</p>
-<p class="quiet">${how}, ${countText(options.connections)} connections, ${shards}, ${(durationMs / MS_PER_SECOND).toFixed(1)} s, from <time datetime="${startedAt}">${startedAt.replace('T', ' ').replace(/\.\d+Z$/, ' UTC')}</time></p>
+<p class="quiet">${how}, ${countedText(options.connections, 'connection')}, ${shards}, ${(durationMs / MS_PER_SECOND).toFixed(1)} s, from <time datetime="${startedAt}">${startedAt.replace('T', ' ').replace(/\.\d+Z$/, ' UTC')}</time></p>
 ${notes.map((note) => html`<p class="note">${note}</p>`)}
 </header>`;
 }
@@ -108,7 +109,7 @@ function figures(result: LoadResult): Markup {
   const ended = requests.completed + requests.failed;
   const seconds = durationMs / MS_PER_SECOND;
   const cards: [name: string, figure: string, more: string][] = [
-    ['Rate', `${countText(rate)}/s`, `${countText(requests.completed)} completed`],
+    ['Rate', `${rateText(rate)}/s`, `${countText(requests.completed)} completed`],
     ['p50', time(percentilesUs['50']), 'half took no longer'],
     ['p99', time(percentilesUs['99']), '1 in 100 took longer'],
     ['p99.9', time(percentilesUs['99.9']), '1 in 1,000 took longer'],
@@ -359,7 +360,11 @@ ${
     ? ''
     : html`<div class="wide"><h2>Failures</h2>${table(
         ['Code', 'Requests', 'The first of them'],
-        Object.entries(errors).map(([code, count]) => [code, countText(count), errorExamples[code] ?? '']),
+        Object.entries(errors).map(([code, count]) => [
+          code,
+          countText(count),
+          inFlags('load', errorExamples[code] ?? ''),
+        ]),
       )}</div>`
 }
 </section>`;
@@ -378,7 +383,7 @@ function aboutRun(result: LoadResult, command: string): Markup {
     ['Waited for the last answers', `${(drainMs / MS_PER_SECOND).toFixed(1)} s`],
     ['CPU of the generator', `${timeText(generator.cpuUserUs + generator.cpuSystemUs)}`],
     ['Memory of the generator', bytesText(generator.memoryBytes)],
-    ...(options.rate === null ? [] : [['Rate asked for', `${countText(options.rate)}/s`] as [string, string]]),
+    ...(options.rate === null ? [] : [['Rate asked for', `${rateText(options.rate)}/s`] as [string, string]]),
   ];
   const unit = options.model === 'open' ? '/s' : ' connections';
   return html`<section>

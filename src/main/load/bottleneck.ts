@@ -65,6 +65,6 @@ export function noteConnections(
   const waited =
     queue.count === 0 ? '' : ` (99th percentile: ${Math.round((queue.percentilesUs['99'] as number) / US_PER_MS)} ms)`;
   return [
-    `${Math.round(late * PERCENT)} % of the requests waited for one of the ${connectionsMax} connections${waited} or were never started: the server did not keep up, or more connections (-c) are needed.`,
+    `${Math.round(late * PERCENT)} % of the requests waited for ${connectionsMax === 1 ? 'the one connection' : `one of the ${connectionsMax} connections`}${waited} or were never started: the server did not keep up, or more connections (-c) are needed.`,
   ];
 }

@@ -4,6 +4,7 @@ import { isIP } from 'node:net';
 import { invalidArgument } from '../../protocol/errors.ts';
 import type { HoldPlan, HoldProgress } from '../../protocol/load/hold.ts';
 import { checkInteger, checkNumber, checkRecord, describe } from '../../protocol/options.ts';
+import { countOf } from './count-of.ts';
 import { type HoldThreshold, parseHoldThreshold } from './hold-threshold.ts';
 import { type LoadOptions, RATE_MAX, resolveLoadOptions } from './load-options.ts';
 
@@ -99,7 +100,7 @@ export function resolveHoldOptions(options: unknown): ResolvedHold {
   if (processes > connections) {
     throw invalidArgument(
       'processes',
-      `${processes} processes cannot share ${connections} connections; use fewer processes or more connections.`,
+      `${processes} processes cannot share ${countOf(connections, 'connection')}; use fewer processes or more connections.`,
     );
   }
   const shared = Object.fromEntries(SHARED_NAMES.flatMap((name) => (name in given ? [[name, given[name]]] : [])));

@@ -6,6 +6,7 @@
 import { readFileSync } from 'node:fs';
 import { isIP } from 'node:net';
 import type { HoldPlan } from '../../protocol/load/hold.ts';
+import { countOf } from './count-of.ts';
 import { LoadError } from './load-error.ts';
 import { type MachineLimits, machineLimits } from './preflight.ts';
 
@@ -52,13 +53,13 @@ export function checkHold(plan: HoldPlan, limits: HoldLimits): string[] {
   if (each > limits.files) {
     const processes = Math.ceil(connectionsMax / Math.max(1, limits.files - HOLD_FILES_APART));
     throw refusal(
-      `${connectionsMax} connections in ${countOf(shards, 'process')} need ${each} open files each and a process may have ${limits.files}; use --processes ${processes}, or raise the hard limit to ${each} (ulimit -Hn ${each}, or nofile in /etc/security/limits.conf).`,
+      `For ${countOf(connectionsMax, 'connection')} in ${countOf(shards, 'process')} ${each} open files are needed in each, and a process may have ${limits.files}; use --processes ${processes}, or raise the hard limit to ${each} (ulimit -Hn ${each}, or nofile in /etc/security/limits.conf).`,
     );
   }
   const files = connectionsMax + shards * HOLD_FILES_APART;
   if (files > limits.filesLeft) {
     throw refusal(
-      `${connectionsMax} connections need ${files} open files and the system has ${limits.filesLeft} left; raise fs.file-max by ${files - limits.filesLeft} (sysctl -w fs.file-max=…), or hold fewer.`,
+      `For ${countOf(connectionsMax, 'connection')} ${files} open files are needed, and the system has ${limits.filesLeft} left; raise fs.file-max by ${files - limits.filesLeft} (sysctl -w fs.file-max=…), or hold fewer.`,
     );
   }
   if (connectionsMax > limits.watches) {
@@ -129,8 +130,4 @@ export function acceptOverflows(): number {
 
 function refusal(sentence: string): LoadError {
   return new LoadError('limits', sentence);
-}
-
-function countOf(count: number, noun: string): string {
-  return `${count} ${noun}${count === 1 ? '' : noun.endsWith('s') ? 'es' : 's'}`;
 }

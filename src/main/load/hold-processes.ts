@@ -74,7 +74,7 @@ export class HoldProcesses {
 function reasonOf(code: number | null, signal: string | null, stderr: string): string {
   const said = /^\w*Error.*$/m.exec(stderr)?.[0];
   if (said !== undefined) return said;
-  return signal === null ? `exit code ${code}` : `${signal}; was there enough memory?`;
+  return signal === null ? `exit code ${code}` : `${signal} (was there enough memory?)`;
 }
 
 function died(process: number, reason: string, cause?: unknown): LoadError {

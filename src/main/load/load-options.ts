@@ -14,6 +14,7 @@ import { checkInteger, checkNumber, checkRecord } from '../../protocol/options.t
 import { type RouteOptions, resolveRouteOptions } from '../../protocol/route-options.ts';
 import { checkStaticAddresses, type StaticAddressesGiven } from '../../protocol/static-addresses.ts';
 import type { TlsOptions } from '../../protocol/tls-options.ts';
+import { countOf } from './count-of.ts';
 import { planScenario } from './scenario.ts';
 import { type LoadTables, readTables } from './tables.ts';
 import { checkTargets, type LoadAuth, type LoadBody, type LoadTargetOptions } from './targets.ts';
@@ -195,7 +196,7 @@ export function resolveLoadOptions(options: unknown): ResolvedLoad {
   const model: LoadModel = given.rate !== undefined || given.rateStages !== undefined ? 'open' : 'closed';
   refuseOfOther(given, model);
 
-  const asked = countOf(given);
+  const asked = askedOf(given);
   const warmupMs = checkMs('warmupMs', given.warmupMs ?? 0, 0);
   const requestsMax = boundByRows(asked, tables, warmupMs);
   const durationMs = checkMs(
@@ -291,7 +292,7 @@ function redirectsOf(follow: unknown): number {
 // ── How much is sent ───────────────────────────────────────────────────────────────────────────────────────────────────
 
 /** How many requests, or iterations, are asked for; 0: the time says. */
-function countOf({ requests, iterations, scenario }: LoadOptions): number {
+function askedOf({ requests, iterations, scenario }: LoadOptions): number {
   if (iterations !== undefined && scenario === undefined) {
     throw invalidArgument('iterations', 'iterations belong to a scenario; without one give requests.');
   }
@@ -412,7 +413,7 @@ function shardsOf(given: number | undefined, connections: number): number {
   if (shards <= connections) return shards;
   throw invalidArgument(
     'shards',
-    `${shards} shards cannot share ${connections} connections; use fewer shards or more connections.`,
+    `${shards} shards cannot share ${countOf(connections, 'connection')}; use fewer shards or more connections.`,
   );
 }
 

@@ -11,6 +11,7 @@ import { fileLimit } from '../../worker/io/native-io.ts';
 import { EpollDriver } from '../../worker/multi/epoll-driver.ts';
 import { Multi } from '../../worker/multi/multi.ts';
 import { Transfer } from '../../worker/multi/transfer.ts';
+import { countOf } from './count-of.ts';
 import { LoadError } from './load-error.ts';
 
 /** What the process needs besides connections: Node's own, and a few per shard. */
@@ -55,7 +56,7 @@ function checkFiles({ connectionsMax, shards }: LoadPlan, { files }: MachineLimi
   if (needed <= files) return;
   throw new LoadError(
     'limits',
-    `${connectionsMax} connections need about ${needed} open files and this process may have ${files}; raise the hard limit to ${needed} (ulimit -Hn ${needed}, or nofile in /etc/security/limits.conf), or use fewer connections.`,
+    `For ${countOf(connectionsMax, 'connection')} about ${needed} open files are needed, and this process may have ${files}; raise the hard limit to ${needed} (ulimit -Hn ${needed}, or nofile in /etc/security/limits.conf), or use fewer connections.`,
   );
 }
 
