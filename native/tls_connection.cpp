@@ -179,10 +179,15 @@ void TlsConnection::approve() {
 
 // ── Calls ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-void TlsConnection::begin_call() {
-  errno_ = 0;
+// Of the whole pile, once: what the inner one calls of the outer one goes on with what is left.
+void TlsConnection::renew_budget() {
   drained_ = false;
   read_budget_ = kReadBytesMax;
+  if (outer_ != nullptr) outer_->renew_budget();
+}
+
+void TlsConnection::forget_errors() {
+  errno_ = 0;
   ERR_clear_error();
 }
 
@@ -211,7 +216,8 @@ int32_t TlsConnection::reason_of(int result) {
 }
 
 int32_t TlsConnection::handshake() {
-  begin_call();
+  renew_budget();
+  forget_errors();
   const int result = SSL_do_handshake(ssl_);
   if (result == 1) {
     established_ = true;
@@ -255,9 +261,14 @@ void TlsConnection::drop_handshake_keys() {
 }
 
 int32_t TlsConnection::read(uint8_t* target, int64_t room, int32_t& state) {
+  renew_budget();
+  return read_on(target, room, state);
+}
+
+int32_t TlsConnection::read_on(uint8_t* target, int64_t room, int32_t& state) {
   state = 0;
   if (ended_) return end_;
-  begin_call();
+  forget_errors();
   int64_t total = 0;
   while (total < room) {
     const auto bytes = static_cast<int>(std::min<int64_t>(room - total, std::numeric_limits<int>::max()));
@@ -293,9 +304,14 @@ void TlsConnection::release_buffers() {
 }
 
 int32_t TlsConnection::write(const uint8_t* source, int64_t length, int32_t& state) {
+  renew_budget();
+  return write_on(source, length, state);
+}
+
+int32_t TlsConnection::write_on(const uint8_t* source, int64_t length, int32_t& state) {
   state = 0;
   if (broken_) return errno_ != 0 ? -errno_ : -EPIPE;
-  begin_call();
+  forget_errors();
   int64_t total = 0;
   while (total < length) {
     // OpenSSL wants no less than what it could not write before, of which it reads nothing: the caller may offer less now.
@@ -318,7 +334,8 @@ int32_t TlsConnection::write(const uint8_t* source, int64_t length, int32_t& sta
 
 int32_t TlsConnection::shut_down() {
   if (!established_ || broken_) return kTlsFailed;
-  begin_call();
+  renew_budget();
+  forget_errors();
   const int result = SSL_shutdown(ssl_);
   ERR_clear_error();
   return result == 1 ? 1 : 0;

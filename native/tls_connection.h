@@ -75,7 +75,11 @@ class TlsConnection {
   static constexpr int64_t kReadBytesMax = 192 * 1024;
 
   TlsConnection(TlsContext& context, SSL* ssl, int descriptor);
-  void begin_call();
+  void renew_budget();
+  void forget_errors();
+  // As `read` and `write`, within the call under way.
+  int32_t read_on(uint8_t* target, int64_t room, int32_t& state);
+  int32_t write_on(const uint8_t* source, int64_t length, int32_t& state);
   void take_offered_key();
   void drop_handshake_keys();
   int32_t reason_of(int result);

@@ -3,6 +3,7 @@
 //
 // The outer one decrypts more than the inner one takes, and no event of the descriptor tells of that. So the inner one reads until
 // the outer one says that the kernel has no more, or until the caller's room is full, when `kTlsMore` is told (tls_connection.cpp).
+// What one call may read of the kernel is counted where it is read: by the outer one, through all reads that the inner one needs.
 #include <cerrno>
 
 #include "tls_connection.h"
@@ -13,7 +14,7 @@ void TlsConnection::run_inside(TlsConnection* outer) { outer_.reset(outer); }
 
 int TlsConnection::read_outer(BIO* bio, char* target, int room) {
   int32_t state = 0;
-  const int32_t count = outer_->read(reinterpret_cast<uint8_t*>(target), room, state);
+  const int32_t count = outer_->read_on(reinterpret_cast<uint8_t*>(target), room, state);
   if (count > 0) return count;
   if (count == -EAGAIN) {
     if ((state & kTlsReadWantsWrite) != 0) BIO_set_retry_write(bio);
@@ -30,7 +31,7 @@ int TlsConnection::read_outer(BIO* bio, char* target, int room) {
 
 int TlsConnection::write_outer(BIO* bio, const char* source, int length) {
   int32_t state = 0;
-  const int32_t count = outer_->write(reinterpret_cast<const uint8_t*>(source), length, state);
+  const int32_t count = outer_->write_on(reinterpret_cast<const uint8_t*>(source), length, state);
   if (count >= 0) return count;
   if (count == -EAGAIN) {
     if ((state & kTlsWriteWantsRead) != 0) BIO_set_retry_read(bio);

@@ -2,9 +2,11 @@
 
 import { once } from 'node:events';
 import net from 'node:net';
+import { setTimeout as delay } from 'node:timers/promises';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { get, Rig } from '../contract/rig.ts';
-import { ROOT, reply, serve as serveSecure } from '../tls/rig.ts';
+import { HANDSHAKE, HandmadeServer } from '../tls/handmade-server.ts';
+import { ROOT, reply, serveRaw, serve as serveSecure } from '../tls/rig.ts';
 import { httpProxy } from './proxies.ts';
 
 /** What goes from one end of a relay to the other, piece by piece. */
@@ -119,6 +121,30 @@ describe.each(['TLSv1.2', 'TLSv1.3'] as const)('%s inside', (version) => {
     expect(held.body).toBe(body);
     expect(paused).toBeGreaterThan(0);
   });
+});
+
+test('one call takes no more of the kernel than its share, whatever the inner layer makes of it', async () => {
+  const servers: HandmadeServer[] = [];
+  const port = await serveRaw((socket) => {
+    const answer = 'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\no';
+    servers.push(new HandmadeServer(socket, {}, (server) => server.send(answer)));
+  });
+  const { rig, options } = await through(whole, port);
+  const got = get(options);
+  rig.multi.add(got.transfer);
+  await rig.until(() => got.body === 'o');
+  // 33 bytes each, of which the application hears nothing; each is answered with a warning.
+  const count = 24_000;
+  const [server] = servers as [HandmadeServer];
+  for (let index = 0; index < count; index++) server.sendRecord(HANDSHAKE, Buffer.alloc(4));
+  server.send('k');
+  await delay(500);
+  rig.step();
+  await delay(300);
+  expect(server.alerts.length).toBeGreaterThan(0);
+  expect(server.alerts.length).toBeLessThan(count / 2);
+  expect(await rig.end(got.transfer)).toBeNull();
+  expect(got.body).toBe('ok');
 });
 
 describe('ends', () => {
