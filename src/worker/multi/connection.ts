@@ -26,7 +26,7 @@ import {
 import { abortedByCallback, asTransferError } from './aborted-by.ts';
 import type { Destination } from './destination.ts';
 import { Expectation } from './expectation.ts';
-import { lossOf, mayRepeat, mayStartOver, truncatedBody } from './loss.ts';
+import { lossOf, mayRepeat, mayStartOver, targetTooSmall, truncatedBody } from './loss.ts';
 import type { Multi } from './multi.ts';
 import { Parting } from './parting.ts';
 import { RequestSender, type SendProgress } from './request-sender.ts';
@@ -320,6 +320,10 @@ export class Connection implements SocketOwner, ResponseSink {
     // What was held back while it was paused comes first: the transfer was unpaused and its `resume` is still to come.
     if (this.#leftover !== null || this.#refused !== null) return false;
     const { target, pace } = transfer;
+    if (target !== null && target.length - transfer.targetOffset < this.parser.bodyRemaining) {
+      this.#fail(targetTooSmall(transfer));
+      return false;
+    }
     if (pace !== null && pace.receive !== null) return this.#receiveThrottled(transfer, pace.receive);
     if (target !== null) return this.#receiveIntoTarget(transfer, target, target.length - transfer.targetOffset);
     const count = multi.io.read(this.#entry.socket);
@@ -483,6 +487,10 @@ export class Connection implements SocketOwner, ResponseSink {
     if (transfer === null) return this.state === 'draining';
     transfer.bytesReceived += end - start;
     if (transfer.target !== null) {
+      if (transfer.target.length - transfer.targetOffset < end - start) {
+        this.#thrown = targetTooSmall(transfer);
+        throw this.#thrown;
+      }
       transfer.target.set(bytes.subarray(start, end), transfer.targetOffset);
       transfer.targetOffset += end - start;
       return true;

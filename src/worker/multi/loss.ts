@@ -71,3 +71,12 @@ export function truncatedBody({ origin, bytesReceived }: Transfer): TransferErro
     { phase: 'body' },
   );
 }
+
+/** What was given to `receiveInto` does not hold the body any more. */
+export function targetTooSmall({ origin, target }: Transfer): TransferError {
+  return new TransferError(
+    'INVALID_ARGUMENT',
+    `The array that the body from ${origin.text} goes into was detached or shrunk to ${target?.length} bytes, so the response was cut off; leave it alone until the transfer has ended.`,
+    { limit: 'receiveInto', phase: 'body' },
+  );
+}

@@ -253,7 +253,8 @@ export class Transfer {
 
   /**
    * Inside `onHead` only: a body of known length goes straight into `target`, which must hold exactly `contentLength` bytes,
-   * and `onData` is not called. Saves a copy per byte.
+   * and `onData` is not called. Saves a copy per byte. When it is detached or shrunk before the end, the transfer fails with
+   * INVALID_ARGUMENT. Throws MultiError BAD_FUNCTION_ARGUMENT.
    */
   receiveInto(target: Uint8Array): void {
     const length = this.connection?.parser.bodyRemaining ?? -1;
