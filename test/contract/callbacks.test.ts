@@ -1,7 +1,7 @@
 /** CONTRACT.md §2.6 and 2.7 as §0 amends them: what callbacks may do, what happens when they throw or answer -1. */
 
 import { describe, expect, test } from 'vitest';
-import { Transfer } from '../../src/worker/multi/index.ts';
+import { PAUSE, Transfer } from '../../src/worker/multi/index.ts';
 import { get, Rig, type ServerConnection, serve } from './rig.ts';
 
 const CALLBACKS = ['socket', 'timer', 'head', 'data', 'end'] as const;
@@ -263,12 +263,12 @@ describe.each(['socket', 'timer'])('-1 from the %s callback', (callback) => {
     const count = (name: string): number | undefined => (name === callback && ++calls === at ? -1 : undefined);
     const rig = new Rig({ onSocket: () => count('socket'), onTimer: () => count('timer') });
     const all = [get({ url: server.url, forbidReuse: true }), get({ url: server.url, forbidReuse: true })];
-    rig.multi.add((all[0] as (typeof all)[0]).transfer);
-    // When the very first call was the one, this add is refused.
+    // When the very first call was the one, the first add says so, and the next is refused.
     const dead = callback === 'timer' && at === 1;
-    if (dead) {
-      expect(() => rig.multi.add((all[1] as (typeof all)[0]).transfer)).toThrow('-1');
-    } else rig.multi.add((all[1] as (typeof all)[0]).transfer);
+    for (const { transfer } of all) {
+      if (dead) expect(() => rig.multi.add(transfer)).toThrow(expect.objectContaining({ code: 'ABORTED_BY_CALLBACK' }));
+      else rig.multi.add(transfer);
+    }
     await expect(rig.drive(8_000)).rejects.toMatchObject({ name: 'MultiError', code: 'ABORTED_BY_CALLBACK' });
     // Rule 49: the next drive ends them all, if this one has not; sockets go, the timer callback is silent.
     const timers = rig.timers.length;
@@ -293,6 +293,202 @@ describe.each(['socket', 'timer'])('-1 from the %s callback', (callback) => {
     expect(next.body).toBe('ok');
   });
 });
+
+describe('outside a driving call', () => {
+  const CALLS: Record<string, (rig: Rig, transfer: Transfer) => unknown> = {
+    unpause: (_, transfer) => transfer.unpause(),
+    continueUpload: (_, transfer) => transfer.continueUpload(),
+    setTimeouts: (_, transfer) => transfer.setTimeouts({ totalMs: 7_000 }),
+    pause: (_, transfer) => transfer.pause('both'),
+    remove: ({ multi }, transfer) => multi.remove(transfer),
+    discard: ({ multi }, transfer) => multi.discard(transfer),
+    setOption: ({ multi }) => multi.setOption('maxConnects', 0),
+    clear: ({ multi }) => multi.clear(),
+    'an answer of the look-up': ({ multi }) => void multi,
+  };
+
+  /** A transfer that waits for its upload's source, paused; and an idle connection. */
+  async function waiting(call: string): Promise<{ rig: Rig; transfer: Transfer; found: () => void }> {
+    const server = await serve((connection, request) => {
+      if (request.startsWith('GET')) connection.reply();
+    });
+    let found = (): void => undefined;
+    const rig: Rig = new Rig({
+      driving: 'hand',
+      lookup: (_host, _family, done) => {
+        found = () => done(null, ['127.0.0.1']);
+      },
+    });
+    const host = call === 'an answer of the look-up' ? `n.test:${server.port}` : `127.0.0.1:${server.port}`;
+    const { transfer } = get({
+      url: `http://${host}/`,
+      method: 'PUT',
+      timeouts: { totalMs: 5_000 },
+      body: { length: -1, read: () => PAUSE },
+    });
+    rig.multi.add(transfer);
+    await rig.drive(5);
+    await rig.fetch({ url: server.url });
+    if (call === 'unpause') transfer.pause();
+    // What the application knows of timers and sockets is not what this is about.
+    rig.multi.timerFunction(null);
+    rig.multi.socketFunction(null);
+    return { rig, transfer, found: () => found() };
+  }
+
+  const run = (call: string, rig: Rig, transfer: Transfer, found: () => void): void => {
+    if (call === 'an answer of the look-up') found();
+    else (CALLS[call] as (rig: Rig, transfer: Transfer) => unknown)(rig, transfer);
+  };
+
+  test.each(Object.keys(CALLS))(
+    'contract/rule-51 (amended) %s does not throw what a callback of the multi threw; the next driving call does',
+    async (call) => {
+      const { rig, transfer, found } = await waiting(call);
+      const boom = new Error('boom');
+      let armed = false;
+      let calls = 0;
+      const callback = (): undefined => {
+        if (!armed) return;
+        calls++;
+        throw boom;
+      };
+      rig.multi.timerFunction(callback);
+      rig.multi.socketFunction(callback);
+      armed = true;
+      run(call, rig, transfer, found);
+      armed = false;
+      expect(calls).toBeGreaterThan(0);
+      let thrown: unknown = null;
+      try {
+        rig.multi.timeout();
+      } catch (error) {
+        thrown = error;
+      }
+      // That of a socket with a transfer has failed it.
+      expect([thrown, transfer.error?.cause]).toContain(boom);
+      rig.multi.timeout();
+      expect(rig.multi.stats().current).toBe(call === 'remove' || call === 'discard' ? 0 : 1);
+    },
+  );
+
+  test.each(Object.keys(CALLS))(
+    'contract/rule-48 after a -1 within %s all have failed, which is told, and every driving call throws',
+    async (call) => {
+      const { rig, transfer, found } = await waiting(call);
+      const told: unknown[] = [];
+      let armed = false;
+      let calls = 0;
+      const callback = (): number | undefined => {
+        if (!armed) return;
+        calls++;
+        armed = false;
+        return -1;
+      };
+      rig.multi.timerFunction(callback);
+      rig.multi.socketFunction(callback);
+      rig.multi.notifyEnable('EASY_DONE');
+      rig.multi.notifyFunction((_, done) => void told.push(done));
+      armed = true;
+      run(call, rig, transfer, found);
+      armed = false;
+      expect(calls).toBe(1);
+      if (call === 'remove' || call === 'discard') {
+        // There is none left to fail.
+        rig.install();
+        expect((await rig.fetch({ url: transfer.origin.text })).error).toBeNull();
+        return;
+      }
+      expect(told.length).toBe(1);
+      expect(told[0]).toBe(transfer);
+      expect([...rig.multi.messages()].map(({ error }) => error?.code)).toEqual(['ABORTED_BY_CALLBACK']);
+      expect(rig.multi.stats()).toMatchObject({ running: 0, connections: 0 });
+      expect(() => rig.multi.timeout()).toThrow(expect.objectContaining({ code: 'ABORTED_BY_CALLBACK' }));
+    },
+  );
+
+  test('contract/rule-48 add() and the installation of a callback say at once that it ended the multi, and all have failed', async () => {
+    const server = await serve();
+    const aborted = expect.objectContaining({ name: 'MultiError', code: 'ABORTED_BY_CALLBACK' });
+    for (const install of [false, true]) {
+      const rig = new Rig({ driving: 'hand' });
+      rig.multi.timerFunction(null);
+      const told: unknown[] = [];
+      rig.multi.notifyEnable('INFO_READ');
+      rig.multi.notifyFunction((notification) => void told.push(notification));
+      const { transfer } = get({ url: server.url });
+      if (install) {
+        rig.multi.add(transfer);
+        expect(() => rig.multi.timerFunction(() => -1)).toThrow(aborted);
+      } else {
+        rig.multi.timerFunction(() => -1);
+        expect(() => rig.multi.add(transfer)).toThrow(aborted);
+      }
+      expect([...rig.multi.messages()].map((message) => message.error?.code)).toEqual(['ABORTED_BY_CALLBACK']);
+      expect([told, rig.multi.running, transfer.error?.code]).toEqual([['INFO_READ'], 0, 'ABORTED_BY_CALLBACK']);
+      rig.multi.remove(transfer);
+      rig.install();
+      expect((await rig.fetch({ url: server.url })).error).toBeNull();
+    }
+  });
+});
+
+test.each([undefined, null, 0, new Error('boom')])(
+  'contract/rule-51 (amended) a socket callback that throws %s has thrown, and has not ended the multi',
+  async (thrown) => {
+    const server = await serve();
+    let calls = 0;
+    const rig = new Rig({
+      onSocket: () => {
+        if (calls++ === 0) throw thrown;
+        return undefined;
+      },
+    });
+    const { error } = await rig.fetch({ url: server.url });
+    expect(error).toMatchObject({ code: 'ABORTED_BY_CALLBACK', message: 'A socket callback threw.' });
+    expect((await rig.fetch({ url: server.url })).error).toBeNull();
+  },
+);
+
+/** ECMAScript 2024, which Node 20 has and the library that we type-check against has not. */
+const Resizable = ArrayBuffer as unknown as new (
+  length: number,
+  options: { maxByteLength: number },
+) => ArrayBuffer & { resize(length: number): void };
+
+test.each(['transferred', 'shrunk'] as const)(
+  'contract/rule-12 a target that is %s in mid-body fails its transfer, and it is the caller who is told so',
+  async (how) => {
+    const server = await serve((connection) => {
+      connection.socket.write('HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\nhalf');
+    });
+    for (const begin of ['in onHead', 'later'] as const) {
+      const buffer = new Resizable(8, { maxByteLength: 8 });
+      const spoil = (): void => {
+        if (how === 'shrunk') buffer.resize(6);
+        else structuredClone(buffer, { transfer: [buffer] });
+      };
+      const rig = new Rig();
+      const got = get({
+        url: server.url,
+        onHead: (transfer) => {
+          transfer.receiveInto(new Uint8Array(buffer));
+          if (begin === 'in onHead') spoil();
+        },
+      });
+      rig.multi.add(got.transfer);
+      await rig.until(() => got.head !== '');
+      if (begin === 'later') {
+        await rig.until(() => got.transfer.info.bytesReceived === 4);
+        spoil();
+      }
+      if (got.transfer.error === null) server.last.socket.write('half');
+      const error = await rig.end(got.transfer);
+      expect([error?.code, error?.blame, error?.phase]).toEqual(['INVALID_ARGUMENT', 'caller', 'body']);
+      expect(error?.message).toContain('detached or shrunk');
+    }
+  },
+);
 
 test('contract/rule-49 a multi that died closes, whoever killed it', async () => {
   const server = await serve();

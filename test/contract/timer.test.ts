@@ -145,7 +145,7 @@ test('contract/rule-28 what the timer callback of add() adds or removes is settl
   await rig.until(() => held[0]?.closed === true);
 });
 
-test('contract/rule-30 time never goes back within a transfer, and one turn reads the clock once', async () => {
+test('contract/rule-30 time never goes back within a transfer, and a turn in which nothing happens reads the clock once', async () => {
   let reads = 0;
   const io = nativeIo();
   const counting = {
@@ -162,6 +162,7 @@ test('contract/rule-30 time never goes back within a transfer, and one turn read
   const rig = new Rig({ io: counting });
   const { transfer } = get({ url: server.url });
   rig.multi.add(transfer);
+  rig.multi.timeout();
   await rig.until(() => {
     reads = 0;
     rig.multi.action(9_999, 1);
@@ -221,6 +222,107 @@ test('contract/rule-30 a clock that stands still or jumps ahead breaks nothing',
   frozen = null;
   offset = 60_000;
   expect((await rig.fetch({ url: server.url })).error).toBeNull();
+});
+
+/** A rig whose clock `takes` moves on, as a callback does that computes for long; nobody sleeps. */
+function slowRig(): { rig: Rig; takes: (ms: number) => void; now: () => number } {
+  let offset = 0;
+  const io = nativeIo();
+  const now = (): number => io.now() + offset;
+  const rig = new Rig({ driving: 'hand', io: { ...io, now } });
+  const takes = (ms: number): void => {
+    offset += ms;
+  };
+  return { rig, takes, now };
+}
+
+test.each(['onData', 'onEnd', 'notify', 'body source'] as const)(
+  'contract/rule-30 what a callback takes (%s) counts towards no clock of what is added in it',
+  async (where) => {
+    const held: ServerConnection[] = [];
+    const server = await serve((connection, request) => {
+      if (request.startsWith('GET /next')) held.push(connection);
+      else connection.reply();
+    });
+    const { rig, takes } = slowRig();
+    const next = get({ url: `${server.url}next`, timeouts: { totalMs: 5_000, connectMs: 5_000, headMs: 5_000 } });
+    let began = false;
+    const work = (): undefined => {
+      if (began) return;
+      began = true;
+      takes(60_000);
+      rig.multi.add(next.transfer);
+      takes(1_000);
+    };
+    const at = (name: string): undefined => (name === where ? work() : undefined);
+    rig.multi.notifyEnable('EASY_DONE');
+    rig.multi.notifyFunction(() => at('notify'));
+    const pieces = ['abc'];
+    const read = (): Uint8Array | null => {
+      at('body source');
+      const piece = pieces.shift();
+      return piece === undefined ? null : Buffer.from(piece);
+    };
+    const first = get({
+      url: server.url,
+      method: 'PUT',
+      body: { length: 3, read },
+      timeouts: { headMs: 5_000 },
+      onData: () => at('onData'),
+      onEnd: () => at('onEnd'),
+    });
+    rig.multi.add(first.transfer);
+    await rig.until(() => held.length === 1);
+    rig.multi.timeout();
+    expect([first.transfer.error, next.transfer.info.state]).toEqual([null, 'waiting']);
+    held[0]?.reply();
+    expect(await rig.end(next.transfer)).toBeNull();
+    expect(next.transfer.timings.queued).toBeGreaterThanOrEqual(1_000);
+    expect(next.transfer.timings.end).toBeLessThan(5_000);
+  },
+);
+
+test('contract/rule-30 nor towards a clock that another transfer of the same turn starts', async () => {
+  const held: ServerConnection[] = [];
+  const server = await serve((connection) => void held.push(connection));
+  const { rig, takes } = slowRig();
+  const slow = get({ url: server.url, onData: () => takes(60_000) });
+  const other = get({ url: server.url, timeouts: { bodyIdleMs: 5_000 } });
+  rig.multi.add(slow.transfer);
+  await rig.until(() => held.length === 1);
+  rig.multi.add(other.transfer);
+  await rig.until(() => held.length === 2);
+  const [slowSocket, otherSocket] = [...rig.watched.keys()] as [number, number];
+  held[1]?.socket.write('HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nha');
+  await rig.until(() => other.body === 'ha');
+  held[0]?.reply();
+  held[1]?.socket.write('l');
+  sleep(5);
+  rig.multi.actions(Int32Array.of(slowSocket, 1, 0, otherSocket, 1, 0), 2);
+  expect([slow.body, other.body]).toEqual(['ok', 'hal']);
+  rig.multi.timeout();
+  expect(other.transfer.info.state).toBe('body');
+  held[1]?.socket.write('f');
+  expect(await rig.end(other.transfer)).toBeNull();
+});
+
+test('contract/rule-31 (amended) timeout() ends nothing that ran out after the sockets were looked at', async () => {
+  const server = await serve(() => undefined);
+  const { rig, takes, now } = slowRig();
+  const { transfer } = get({ url: server.url, timeouts: { headMs: 5_000 } });
+  rig.multi.add(transfer);
+  await rig.until(() => server.requests.length === 1);
+  const looked = now();
+  takes(60_000);
+  for (const dueByMs of [0, looked]) {
+    expect(rig.multi.timeout(dueByMs)).toBe(1);
+    expect(rig.timers.at(-1)).toBe(0);
+  }
+  for (const wrong of [-1, Number.NaN, '5' as unknown as number, Symbol('5') as unknown as number]) {
+    expect(() => rig.multi.timeout(wrong)).toThrow(expect.objectContaining({ code: 'BAD_FUNCTION_ARGUMENT' }));
+  }
+  expect(rig.multi.timeout(now())).toBe(0);
+  expect(transfer.error).toMatchObject({ code: 'HEAD_TIMEOUT' });
 });
 
 test('contract/rule-29 the time is rounded up: a timer that fires on the minute finds the expiry due', async () => {

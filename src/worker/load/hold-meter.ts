@@ -54,8 +54,8 @@ export class HoldMeter implements Driven {
     return running;
   }
 
-  timeout(): number {
-    return this.#multi.timeout();
+  timeout(dueByMs?: number): number {
+    return this.#multi.timeout(dueByMs);
   }
 
   /** What was measured so far is forgotten. */

@@ -2,15 +2,14 @@
 
 import { TransferError } from '../../protocol/errors.ts';
 
-/** `who` begins the sentence. Without a `cause` the callback answered -1. */
+/** `who` begins the sentence; `cause` is what it threw. */
 export function abortedBy(who: string, cause: unknown): TransferError {
-  return new TransferError(
-    'ABORTED_BY_CALLBACK',
-    `${who} ${cause === undefined ? 'ended the multi handle' : 'threw'}.`,
-    {
-      cause,
-    },
-  );
+  return new TransferError('ABORTED_BY_CALLBACK', `${who} threw.`, { cause });
+}
+
+/** A callback of the multi's answered -1. */
+export function endedByCallback(): TransferError {
+  return new TransferError('ABORTED_BY_CALLBACK', 'A multi callback ended the multi handle.');
 }
 
 /** What is no TransferError is a fault of ours. */

@@ -24,7 +24,11 @@ export const TURN_EVENTS_MAX = 64;
 export interface Driver {
   /** Called after each crank: the place to read messages and to send what was collected. */
   onTurn: (() => void) | null;
-  /** Starts driving: installs both callbacks of the multi. Until `stop()`. */
+  /**
+   * Starts driving: installs both callbacks of the multi. Until `stop()`, or until another driver runs: that stops this one, and takes
+   * over transfers in their course. Throws an Error when it was stopped, and what `socketFunction` and `timerFunction` throw: then it
+   * is stopped.
+   */
   run(): void;
   /** Ends driving and frees what the driver holds. The multi stays as it is, with the callbacks of another driver if one has begun since. A driver that was stopped does not run again. */
   stop(): void;
@@ -32,10 +36,21 @@ export interface Driver {
   ref(): void;
   /** Transfers under way do not keep the event loop alive. */
   unref(): void;
-  /** One turn of the crank, now: first what the sockets have, then what is due. Does nothing unless running. */
+  /**
+   * One turn of the crank, now: first what the sockets have, then what was due when they were looked at. Does nothing unless running.
+   * Throws MultiError RECURSIVE_API_CALL inside a callback of the multi.
+   */
   crank(): void;
   /** Transfers are about to be added, and `crank` will be called after that: no timer need be set for them. */
   hold(): void;
   /** Inside `onTurn`: milliseconds since the crank began. */
   readonly elapsedMs: number;
+}
+
+const drivers = new WeakMap<Driven, Driver>();
+
+/** `driver` drives from now on. Who did before stops: libuv takes one watcher per descriptor, and two loops would do everything twice. */
+export function takeOver(multi: Driven, driver: Driver): void {
+  drivers.get(multi)?.stop();
+  drivers.set(multi, driver);
 }

@@ -3,14 +3,15 @@
  * use. It knows the multi only through its public contract: socket callback, timer callback, `actions`, `timeout`.
  */
 
-import { TransferError } from '../../protocol/errors.ts';
+import { MultiError, TransferError } from '../../protocol/errors.ts';
 import { openEpollPoller } from '../io/epoll-poller.ts';
 import { errnoName } from '../io/errno.ts';
 import type { Poller, Socket } from '../io/io.ts';
-import { type Driven, type Driver, TURN_EVENTS_MAX } from './driver.ts';
+import { type Driven, type Driver, TURN_EVENTS_MAX, takeOver } from './driver.ts';
 import { LoopTimer } from './loop-timer.ts';
 import type { SocketCallback, TimerCallback } from './multi-options.ts';
 import { WATCH_REMOVE } from './socket-table.ts';
+import { AT_ONCE } from './timer-announcement.ts';
 
 /**
  * How often one crank asks epoll again before the event loop gets its turn. While sockets were served others became ready;
@@ -34,13 +35,15 @@ export class EpollDriver implements Driver {
   /** Tag by descriptor; 0: not watched. */
   readonly #tags: number[] = [];
   readonly #timer: LoopTimer;
-  /** True while the driver itself will look at the timer before it returns. */
+  /** True exactly while the multi is driven; then the driver itself looks at the timer before it returns. */
   #cranking = false;
+  /** True from `hold` until the crank that follows it. */
+  #holding = false;
   #running = false;
   #began = 0;
   #keepsAlive = true;
   /** What the event loop was last told. */
-  #holding = true;
+  #keptAlive = true;
   readonly #onSocket: SocketCallback = (_transfer, socket, what) => this.#watch(socket, what);
   readonly #onTimer: TimerCallback = (timeoutMs) => this.#setTimer(timeoutMs);
   onTurn: (() => void) | null = null;
@@ -49,19 +52,22 @@ export class EpollDriver implements Driver {
   constructor(multi: Driven) {
     this.#multi = multi;
     this.#poller = openEpollPoller();
-    this.#timer = new LoopTimer(
-      () => multi.io.now(),
-      () => this.crank(),
-    );
+    this.#timer = new LoopTimer(multi, () => this.crank());
   }
 
   run(): void {
     if (this.#running) return;
-    this.#running = true;
-    this.#multi.socketFunction(this.#onSocket);
-    this.#multi.timerFunction(this.#onTimer);
     this.#poller.start(() => this.crank());
-    this.#holdLoop();
+    this.#running = true;
+    takeOver(this.#multi, this);
+    try {
+      this.#multi.socketFunction(this.#onSocket);
+      this.#multi.timerFunction(this.#onTimer);
+    } catch (error) {
+      this.stop();
+      throw error;
+    }
+    this.#keepLoopAlive();
   }
 
   stop(): void {
@@ -76,60 +82,64 @@ export class EpollDriver implements Driver {
 
   ref(): void {
     this.#keepsAlive = true;
-    this.#holdLoop();
+    this.#keepLoopAlive();
   }
 
   unref(): void {
     this.#keepsAlive = false;
-    this.#holdLoop();
+    this.#keepLoopAlive();
   }
 
   /**
-   * First what the sockets have, then what is due. In this order an answer that waited in its socket
-   * while the thread was busy is no timeout (HOSTILE.md 139), and a connection that closed is known before it is reused.
+   * First what the sockets have, then what was due before they were looked at. In this order an answer that waited in its socket while
+   * the thread was busy, with another transfer's callback too, is no timeout (HOSTILE.md 139), and a connection that closed is
+   * known before it is reused.
    */
   crank(): void {
     if (!this.#running) return;
+    if (this.#cranking) throw new MultiError('RECURSIVE_API_CALL');
     this.#cranking = true;
     this.#began = this.#multi.io.now();
+    const began = this.#began;
     try {
-      this.handleReady();
-      if (this.#timer.isDue) {
-        this.#timer.clear();
-        this.#multi.timeout();
-      }
+      const isOverdue = this.#timer.due <= began;
+      this.#handleReady(isOverdue);
+      if (this.#timer.due <= began) this.#timer.serve(isOverdue ? began : AT_ONCE);
     } finally {
       this.#cranking = false;
+      this.#holding = false;
       if (this.#running) this.#timer.arm();
-      this.#holdLoop();
+      this.#keepLoopAlive();
     }
     if (this.onTurn !== null) this.onTurn();
   }
 
   hold(): void {
-    this.#cranking = true;
+    this.#holding = true;
   }
 
   get elapsedMs(): number {
     return this.#multi.io.now() - this.#began;
   }
 
-  /** Polls without waiting and handles what came, until nothing more does or the event loop's turn is due. */
-  handleReady(): void {
+  /**
+   * Polls without waiting and handles what came, until nothing more does or the event loop's turn is due. No clock runs out here:
+   * that of a socket of the same poll would, when the callback of one before it took long.
+   */
+  #handleReady(isOverdue: boolean): void {
     const { events } = this.#poller;
     const countMax = events.length / 3;
     for (let poll = 0, polls = POLLS_MAX; poll < polls; poll++) {
       const count = this.#poller.wait(0);
       if (count <= 0) return;
-      const isFull = count === countMax;
-      polls = isFull && this.#timer.isDue ? POLLS_OVERDUE_MAX : POLLS_MAX;
+      polls = isOverdue && count === countMax ? POLLS_OVERDUE_MAX : POLLS_MAX;
       for (let first = 0; first < count; first += TURN_EVENTS_MAX) {
         const turn = Math.min(TURN_EVENTS_MAX, count - first);
         // Only now: the turn before may have closed a descriptor of this one, and opened another with its number.
         for (let index = first * 3, end = index + turn * 3; index < end; index += 3) {
           if (this.#tags[events[index] as number] !== events[index + 2]) events[index] = -1;
         }
-        this.#multi.actions(events, turn, first, isFull || first + turn < count);
+        this.#multi.actions(events, turn, first, true);
       }
     }
   }
@@ -149,20 +159,20 @@ export class EpollDriver implements Driver {
   }
 
   #setTimer(timeoutMs: number): void {
-    this.#timer.set(timeoutMs, this.#multi.now);
-    if (this.#cranking || !this.#running) return;
+    this.#timer.set(timeoutMs);
+    if (this.#cranking || this.#holding || !this.#running) return;
     this.#timer.arm();
-    this.#holdLoop();
+    this.#keepLoopAlive();
   }
 
   /** Idle connections and their expiry keep no program alive; transfers do, unless unref'd. */
-  #holdLoop(): void {
+  #keepLoopAlive(): void {
     if (!this.#running) return;
-    const hold = this.#keepsAlive && this.#multi.running > 0;
-    if (hold === this.#holding) return;
-    this.#holding = hold;
-    this.#timer.referenced = hold;
-    if (hold) this.#poller.ref();
+    const alive = this.#keepsAlive && this.#multi.running > 0;
+    if (alive === this.#keptAlive) return;
+    this.#keptAlive = alive;
+    this.#timer.referenced = alive;
+    if (alive) this.#poller.ref();
     else this.#poller.unref();
   }
 }

@@ -7,8 +7,8 @@
  * A turn is the outermost driving call (`action`, `actions`, `timeout`). Within it callbacks of transfers run as things happen;
  * sockets are announced, REMOVEd and closed, and the timer is told, when the turn ends:
  *
- *   begin: read the clock once
- *   events / due timers
+ *   begin: read the clock
+ *   events / timers that were due then
  *   end:   run scheduled transfers -> socket callbacks -> close descriptors -> freed slots start waiting transfers
  *          (again until nothing changes) -> notifications -> timer callback -> rethrow what a callback without a transfer threw
  */
@@ -19,7 +19,7 @@ import { describe } from '../../protocol/options.ts';
 import type { Io, Socket } from '../io/io.ts';
 import { nativeIo } from '../io/native-io.ts';
 import type { WakeupHandle } from '../io/wakeup.ts';
-import { abortedBy } from './aborted-by.ts';
+import { endedByCallback } from './aborted-by.ts';
 import { Completions } from './completions.ts';
 import { ConnectionCache } from './connection-cache.ts';
 import { DescriptorShortage } from './descriptor-shortage.ts';
@@ -97,7 +97,10 @@ export class Multi {
   /** @internal */ readonly socketOpener = new SocketOpener(this);
   /** @internal */ readonly shortage = new DescriptorShortage(this);
   /** @internal */ readonly happyEyeballsMs: number;
-  /** Milliseconds of the multi's clock (CLOCK_MONOTONIC), read once per turn: what the timer callback's argument counts from. */
+  /**
+   * Milliseconds of the multi's clock (CLOCK_MONOTONIC), as it was when the present event began: what clocks, timings and the timer
+   * callback's argument count from.
+   */
   now: number;
 
   readonly #transfers = new TransferList();
@@ -109,12 +112,16 @@ export class Multi {
   readonly #waitSet = new WaitSet(this);
   /** True exactly while a driving call is under way, so also while any callback of it runs. */
   #inTurn = false;
+  /** True in a turn when code of the application's may have run since `now` was read: that may take any time. */
+  #isNowOld = false;
   /** True exactly while the timer or notify callback runs because of `add`, `remove` or `unpause` outside a turn. */
   #inOuterCallback = false;
   #closed = false;
   /** True from a callback's -1 until all transfers are removed (rules 48 to 50). */
   #dead = false;
-  /** What a callback that has no transfer threw: rethrown when the turn ends. */
+  /** True from a callback's -1 until every transfer has failed, which is before the call under way returns. */
+  #isDying = false;
+  /** What a callback that has no transfer threw: rethrown when the turn ends, and outside a turn by the next one (rules 48 to 51). */
   #rethrown: { error: unknown } | null = null;
 
   #added = 0;
@@ -143,8 +150,9 @@ export class Multi {
   // ── What the application calls ───────────────────────────────────────────────────────────────────────────────────────
 
   /**
-   * CURLMOPT_SOCKETFUNCTION; null: none. May be installed late: what is wanted then is told from then on (rule 22). Throws MultiError
-   * BAD_FUNCTION_ARGUMENT.
+   * CURLMOPT_SOCKETFUNCTION; null: none. May be installed late: what is wanted then is told from then on (rule 22). What the callback
+   * throws where it is called outside a driving call, for a socket without a transfer, the next driving call throws. Throws MultiError
+   * BAD_FUNCTION_ARGUMENT, and as `add` what the callback does when it is told at once.
    */
   socketFunction(callback: SocketCallback | null): void {
     checkFunction('socket', callback);
@@ -152,15 +160,18 @@ export class Multi {
     if (callback === null) return;
     this.sockets.noteAll();
     // An application that only waits for what it is told would otherwise wait for ever.
-    this.#settleOutsideTurn();
+    this.#settleAndThrow();
   }
 
-  /** CURLMOPT_TIMERFUNCTION; null: none. Throws MultiError BAD_FUNCTION_ARGUMENT. */
+  /**
+   * CURLMOPT_TIMERFUNCTION; null: none. What the callback throws where it is called outside a driving call, by `add` or on installation,
+   * that call throws; where `remove`, `unpause` or another calls it, the next driving call. Throws MultiError BAD_FUNCTION_ARGUMENT, and as `add`.
+   */
   timerFunction(callback: TimerCallback | null): void {
     checkFunction('timer', callback);
     this.#timer.callback = callback;
     this.#timer.forget();
-    this.#settleOutsideTurn();
+    this.#settleAndThrow();
   }
 
   /**
@@ -199,7 +210,7 @@ export class Multi {
    */
   setOption(name: MultiOptionName, value: number): void {
     if (this.#closed) throw new MultiError('BAD_HANDLE');
-    if (!isCacheLimit(name)) throw new MultiError('UNKNOWN_OPTION', `${name}.`);
+    if (!isCacheLimit(name)) throw new MultiError('UNKNOWN_OPTION', `${describe(name)}.`);
     this.cache.limits[name] = checkCacheLimit(name, value);
     this.readClock();
     this.placer.limitsChanged();
@@ -209,7 +220,8 @@ export class Multi {
   /**
    * Registers a transfer; it starts in the next turn, for which the timer callback asks (rule 3). Allowed in every callback.
    * Throws MultiError ADDED_ALREADY, BAD_HANDLE, BAD_FUNCTION_ARGUMENT, ABORTED_BY_CALLBACK (a callback answered -1 and transfers
-   * of that time are still added), and what the timer callback throws: the transfer is added all the same.
+   * of that time are still added). Throws also what the timer callback throws, and ABORTED_BY_CALLBACK where that answers -1: then the
+   * transfer is added all the same, and in the second case has failed by then, as all others have.
    */
   add(transfer: Transfer): void {
     if (this.#closed) throw new MultiError('BAD_HANDLE');
@@ -220,12 +232,16 @@ export class Multi {
     transfer.begin();
     transfer.multi = this;
     transfer.state = 'runnable';
-    if (transfer.startMs < 0) transfer.startMs = this.#inTurn ? this.now : this.io.now();
+    if (transfer.startMs < 0) {
+      this.readClock();
+      transfer.startMs = this.now;
+    }
     this.#transfers.add(transfer);
     this.#added++;
     this.#running++;
     if (transfer.timeouts.totalMs > 0) transfer.startTotalClock(this);
-    this.schedule(transfer);
+    this.#schedule.add(transfer);
+    this.#settleAndThrow();
   }
 
   /**
@@ -266,7 +282,8 @@ export class Multi {
   }
 
   /**
-   * There was activity on a socket: `events` 1 in, 2 out, 4 error; 0 unknown. Answers the number of running transfers. Throws
+   * There was activity on a socket: `events` 1 in, 2 out, 4 error; 0 unknown. Whatever clock has run out ends its transfer then (rule 31),
+   * also when its own socket is the next to be told: who has several sockets tells `actions`. Answers the number of running transfers. Throws
    * MultiError BAD_HANDLE, RECURSIVE_API_CALL, BAD_FUNCTION_ARGUMENT, ABORTED_BY_CALLBACK (a callback answered -1), and at the turn's
    * end what a callback without a transfer threw.
    */
@@ -274,10 +291,10 @@ export class Multi {
     if (typeof socket !== 'number' || typeof events !== 'number') {
       throw new MultiError('BAD_FUNCTION_ARGUMENT', 'It takes a socket and events, both numbers.');
     }
-    this.#beginTurn();
+    const beganMs = this.#beginTurn();
     try {
       this.#dispatch(socket, events);
-      this.#runDueTimers();
+      this.#runDueTimers(beganMs);
       return this.#endTurn();
     } finally {
       this.#inTurn = false;
@@ -286,12 +303,12 @@ export class Multi {
 
   /**
    * `action` for a batch in one turn: `count` triples of socket, events and a tag that is not read, from the triple `first` on. A
-   * socket of -1 is passed over. `more`: events that came at the same time follow in the next call, so no clock is looked at yet. Throws as
-   * `action`.
+   * socket of -1 is passed over. `more`: no clock runs out yet, for events that came at the same time follow in the next call, or
+   * `timeout` does. Throws as `action`.
    */
   actions(events: Int32Array, count: number, first = 0, more = false): number {
     checkTriples(events, count, first);
-    this.#beginTurn();
+    const beganMs = this.#beginTurn();
     try {
       const start = first * 3;
       const end = start + count * 3;
@@ -300,20 +317,27 @@ export class Multi {
         const socket = events[index] as number;
         if (socket >= 0) this.#dispatch(socket, events[index + 1] as number);
       }
-      if (!more) this.#runDueTimers();
+      if (!more) this.#runDueTimers(beganMs);
       return this.#endTurn();
     } finally {
       this.#inTurn = false;
     }
   }
 
-  /** The timer fired (libcurl: socket_action with CURL_SOCKET_TIMEOUT). Answers the number of running transfers. Throws as `action`. */
-  timeout(): number {
-    this.#beginTurn();
+  /**
+   * The timer fired (libcurl: socket_action with CURL_SOCKET_TIMEOUT). `dueByMs`, on the multi's clock: when the sockets were last looked
+   * at. A clock that ran out later waits, because what it waits for may lie in its socket. Answers the number of running transfers.
+   * Throws as `action`.
+   */
+  timeout(dueByMs = Number.POSITIVE_INFINITY): number {
+    if (typeof dueByMs !== 'number' || !(dueByMs >= 0)) {
+      throw new MultiError('BAD_FUNCTION_ARGUMENT', 'It takes milliseconds of the clock, or nothing.');
+    }
+    const beganMs = this.#beginTurn();
     try {
       // The timer was single-shot: whatever stays due is announced again (rule 27).
       this.#timer.forget();
-      this.#runDueTimers();
+      this.#runDueTimers(Math.min(beganMs, dueByMs));
       return this.#endTurn();
     } finally {
       this.#inTurn = false;
@@ -369,7 +393,7 @@ export class Multi {
   /** Ties a value to a socket until its REMOVE (rules 52, 53). Throws MultiError BAD_SOCKET. Allowed in every callback. */
   assign(socket: Socket, data: unknown): void {
     const entry = this.sockets.get(socket);
-    if (entry === undefined) throw new MultiError('BAD_SOCKET', `Socket ${socket}.`);
+    if (entry === undefined) throw new MultiError('BAD_SOCKET', `Socket ${describe(socket)}.`);
     entry.data = data;
   }
 
@@ -469,9 +493,12 @@ export class Multi {
     this.#settleOutsideTurn();
   }
 
-  /** @internal Outside a turn `now` is the last turn's, which may be long ago: who starts a clock there asks for this first. */
+  /**
+   * @internal For who starts a clock outside a turn, where `now` is the last turn's, or after code of the application's. Within a turn it
+   * is read before each event and before each transfer that is run, so one transfer's code does not count towards another's clocks.
+   */
   readClock(): void {
-    if (!this.#inTurn) this.now = this.io.now();
+    this.now = this.io.now();
   }
 
   /** @internal A clock was set, perhaps outside a turn: the application's timer may have to change. */
@@ -545,9 +572,10 @@ export class Multi {
   /** @internal A callback answered -1 (rule 48). */
   die(): void {
     this.#dead = true;
+    this.#isDying = true;
   }
 
-  /** @internal A callback that has no transfer threw: the driving call throws it when its turn has ended. */
+  /** @internal A callback that has no transfer threw: the driving call throws it when its turn has ended; outside a turn, the next one. */
   rethrowLater(error: unknown): void {
     this.#rethrown ??= { error };
   }
@@ -570,15 +598,23 @@ export class Multi {
     if (this.#inTurn || this.#inOuterCallback) throw new MultiError('RECURSIVE_API_CALL');
   }
 
-  #beginTurn(): void {
+  /** When it began. */
+  #beginTurn(): number {
     this.#checkMayDrive();
     this.#inTurn = true;
+    this.#isNowOld = false;
     this.now = this.io.now();
+    return this.now;
+  }
+
+  /** Before anything in which code of the application's may run. A turn without two of these reads the clock once. */
+  #beginStep(): void {
+    if (this.#isNowOld) this.now = this.io.now();
+    this.#isNowOld = true;
   }
 
   #endTurn(): number {
     this.#runScheduled();
-    if (this.#dead) this.#failAll();
     // The timer callback may add and remove: then there is more to tell.
     do {
       this.#settle();
@@ -594,21 +630,24 @@ export class Multi {
   /** Tells and closes sockets and hands on what they held, until nothing of this is left to do. */
   #settle(): void {
     for (;;) {
+      if (this.#isDying) this.#failAll();
       if (!this.sockets.hasChanged && !this.placer.hasFreedSlots && !this.placer.sacrifice()) return;
       this.#socketAnnouncer.tellChanges();
+      this.#isNowOld = true;
       // A callback may have made more sockets leave: a slot is handed on when its descriptor is closed (rule 69).
       if (!this.sockets.hasChanged) this.placer.fillFreedSlots();
-      if (this.#dead) this.#failAll();
     }
   }
 
   get #isUnsettled(): boolean {
-    if (this.sockets.hasChanged || this.placer.hasFreedSlots || !this.#notices.isEmpty) return true;
+    if (this.#isDying || this.sockets.hasChanged || this.placer.hasFreedSlots || !this.#notices.isEmpty) return true;
     return !this.#dead && this.#timer.isNews(this.#expiry());
   }
 
   #tellNotices(): void {
-    if (!this.#notices.isEmpty) this.#notices.tell((error) => this.rethrowLater(error));
+    if (this.#notices.isEmpty) return;
+    this.#notices.tell((error) => this.rethrowLater(error));
+    this.#isNowOld = true;
   }
 
   #rethrow(): void {
@@ -622,6 +661,7 @@ export class Multi {
     const entry = this.sockets.get(socket);
     if (entry === undefined || entry.leaving) return;
     const { owner } = entry;
+    this.#beginStep();
     try {
       owner.onSocketEvents(events);
     } catch (error) {
@@ -629,11 +669,13 @@ export class Multi {
     }
   }
 
-  #runDueTimers(): void {
-    for (let node = this.timers.takeDue(this.now); node !== null; node = this.timers.takeDue(this.now)) {
+  /** What was due when the turn began: what has come to be due since is not, before its socket was looked at again. */
+  #runDueTimers(dueByMs: number): void {
+    for (let node = this.timers.takeDue(dueByMs); node !== null; node = this.timers.takeDue(dueByMs)) {
       const { owner } = node;
+      this.#beginStep();
       try {
-        owner.onTimer(this.now);
+        owner.onTimer(dueByMs);
       } catch (error) {
         this.engineFault(owner instanceof Transfer ? owner : (owner.transfer ?? null), error);
       }
@@ -649,8 +691,9 @@ export class Multi {
       // Removed meanwhile, perhaps added to another multi.
       if (transfer.multi !== this || !transfer.scheduled) continue;
       transfer.scheduled = false;
+      this.#beginStep();
       try {
-        if (transfer.state === 'runnable') this.placer.start(transfer);
+        if (transfer.state === 'runnable') this.#start(transfer);
         else {
           transfer.connection?.continueUpload();
           transfer.connection?.resume();
@@ -662,9 +705,16 @@ export class Multi {
     scheduled.length = 0;
   }
 
+  #start(transfer: Transfer): void {
+    this.placer.start(transfer);
+    // Sent whole, on a connection that was open: that is nobody's code but ours. The next one needs no clock of its own.
+    if (transfer.state === 'waiting' && transfer.upload === null) this.#isNowOld = false;
+  }
+
   #failAll(): void {
+    this.#isDying = false;
     for (let transfer = this.#transfers.first; transfer !== null; transfer = transfer.next) {
-      if (transfer.state !== 'done') this.fail(transfer, abortedBy('A multi callback', undefined));
+      if (transfer.state !== 'done') this.fail(transfer, endedByCallback());
     }
     this.placer.closeAllIdle();
   }
@@ -679,7 +729,7 @@ export class Multi {
   #announceTimer(): void {
     const expiry = this.#expiry();
     if (this.#dead || !this.#timer.isNews(expiry)) return;
-    this.readClock();
+    if (this.#isNowOld || !this.#inTurn) this.readClock();
     try {
       if (this.#timer.tell(expiry, this.now) === -1) this.die();
     } catch (error) {
@@ -691,7 +741,7 @@ export class Multi {
   #settleOutsideTurn(): void {
     if (this.#inTurn || this.#inOuterCallback) return;
     do {
-      if (this.sockets.hasChanged || this.placer.hasFreedSlots) {
+      if (this.#isDying || this.sockets.hasChanged || this.placer.hasFreedSlots) {
         // Sockets of a removed transfer leave now; what is scheduled waits for a driving call (rule 3).
         this.#beginTurn();
         try {
@@ -708,7 +758,16 @@ export class Multi {
         this.#inOuterCallback = false;
       }
     } while (this.#isUnsettled);
-    this.#rethrow();
+  }
+
+  /** As `#settleOutsideTurn`, for the calls that say at once what a callback did to them: an application may have no other call to hear it from. */
+  #settleAndThrow(): void {
+    if (this.#inTurn || this.#inOuterCallback) return;
+    const wasDead = this.#dead;
+    const held = this.#rethrown;
+    this.#settleOutsideTurn();
+    if (this.#dead && !wasDead) throw new MultiError('ABORTED_BY_CALLBACK');
+    if (held === null) this.#rethrow();
   }
 }
 

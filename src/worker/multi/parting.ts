@@ -27,6 +27,8 @@ export class Parting implements SocketOwner, TimerOwner {
     entry.owner = this;
     multi.placer.parting.add(this);
     multi.sockets.want(entry, WATCH_IN);
+    // Its transfer's callbacks came before.
+    multi.readClock();
     multi.timers.set(this.#timer, multi.now + PARTING_MS_MAX);
   }
 

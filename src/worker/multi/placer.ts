@@ -129,6 +129,8 @@ export class Placer implements TimerOwner {
   connectionFree(connection: Connection): void {
     const next = this.#cache.give(connection, this.#multi.now);
     const starved = this.#multi.shortage.longestFor(connection.destination);
+    // The end of the transfer before was told to the application.
+    if (typeof next === 'object' || starved !== null) this.#multi.readClock();
     if (next === 'close') connection.close();
     else if (starved !== null) this.#giveToStarved(connection, starved, next);
     else if (next !== 'idle') this.#begin(connection, next);
@@ -244,6 +246,7 @@ export class Placer implements TimerOwner {
 
   #dialInSlot(transfer: Transfer, destination: Destination): void {
     const multi = this.#multi;
+    multi.readClock();
     transfer.queuedUs = transfer.since(multi.now);
     transfer.state = 'dialing';
     transfer.startPhaseClock(multi, multi.now, transfer.timeouts.connectMs);

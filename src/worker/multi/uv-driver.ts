@@ -4,27 +4,30 @@
  * contract: socket callback, timer callback, `actions`, `timeout`.
  */
 
-import { TransferError } from '../../protocol/errors.ts';
+import { MultiError, TransferError } from '../../protocol/errors.ts';
 import { errnoName } from '../io/errno.ts';
 import type { Socket } from '../io/io.ts';
 import { type LoopWatches, openLoopWatches } from '../io/loop-watches.ts';
-import { type Driven, type Driver, TURN_EVENTS_MAX } from './driver.ts';
+import { type Driven, type Driver, TURN_EVENTS_MAX, takeOver } from './driver.ts';
 import { LoopTimer } from './loop-timer.ts';
 import type { SocketCallback, TimerCallback } from './multi-options.ts';
 import { WATCH_REMOVE } from './socket-table.ts';
+import { AT_ONCE } from './timer-announcement.ts';
 
 /** Drives a multi on Node's own event loop, with one `uv_poll` per socket. */
 export class UvDriver implements Driver {
   readonly #multi: Driven;
   readonly #watches: LoopWatches;
   readonly #timer: LoopTimer;
-  /** True while the driver itself will look at the timer before it returns. */
+  /** True exactly while the multi is driven; then the driver itself looks at the timer before it returns. */
   #cranking = false;
+  /** True from `hold` until the crank that follows it. */
+  #holding = false;
   #running = false;
   #began = 0;
   #keepsAlive = true;
   /** What the event loop was last told. */
-  #holding = true;
+  #keptAlive = true;
   readonly #onSocket: SocketCallback = (_transfer, socket, what) => this.#watch(socket, what);
   readonly #onTimer: TimerCallback = (timeoutMs) => this.#setTimer(timeoutMs);
   onTurn: (() => void) | null = null;
@@ -33,19 +36,22 @@ export class UvDriver implements Driver {
   constructor(multi: Driven) {
     this.#multi = multi;
     this.#watches = openLoopWatches();
-    this.#timer = new LoopTimer(
-      () => multi.io.now(),
-      () => this.crank(),
-    );
+    this.#timer = new LoopTimer(multi, () => this.crank());
   }
 
   run(): void {
     if (this.#running) return;
-    this.#running = true;
     this.#watches.start(() => this.crank());
-    this.#multi.socketFunction(this.#onSocket);
-    this.#multi.timerFunction(this.#onTimer);
-    this.#holdLoop();
+    this.#running = true;
+    takeOver(this.#multi, this);
+    try {
+      this.#multi.socketFunction(this.#onSocket);
+      this.#multi.timerFunction(this.#onTimer);
+    } catch (error) {
+      this.stop();
+      throw error;
+    }
+    this.#keepLoopAlive();
   }
 
   stop(): void {
@@ -59,49 +65,52 @@ export class UvDriver implements Driver {
 
   ref(): void {
     this.#keepsAlive = true;
-    this.#holdLoop();
+    this.#keepLoopAlive();
   }
 
   unref(): void {
     this.#keepsAlive = false;
-    this.#holdLoop();
+    this.#keepLoopAlive();
   }
 
   crank(): void {
     if (!this.#running) return;
+    if (this.#cranking) throw new MultiError('RECURSIVE_API_CALL');
     this.#cranking = true;
     this.#began = this.#multi.io.now();
+    const began = this.#began;
     try {
-      // An answer that waited in its socket while the thread was busy is no timeout (HOSTILE.md 139): the event loop runs timers
-      // before it polls, so what it has not told yet is looked for first.
-      if (this.#timer.isDue) this.#watches.look();
+      const isOverdue = this.#timer.due <= began;
+      // An answer that waited in its socket while the thread was busy, with another transfer's callback too, is no timeout (HOSTILE.md
+      // 139): the event loop runs timers before it polls, so what it has not told yet is looked for first, and what runs out after
+      // that waits for the next crank.
+      if (isOverdue) this.#watches.look();
       this.#handleReady();
-      if (this.#timer.isDue) {
-        this.#timer.clear();
-        this.#multi.timeout();
-      }
+      if (this.#timer.due <= began) this.#timer.serve(isOverdue ? began : AT_ONCE);
     } finally {
       this.#cranking = false;
+      this.#holding = false;
       if (this.#running) this.#timer.arm();
-      this.#holdLoop();
+      this.#keepLoopAlive();
     }
     if (this.onTurn !== null) this.onTurn();
   }
 
   hold(): void {
-    this.#cranking = true;
+    this.#holding = true;
   }
 
   get elapsedMs(): number {
     return this.#multi.io.now() - this.#began;
   }
 
+  /** No clock runs out here: that of the last would, when the callback of the first took long. */
   #handleReady(): void {
     const { events } = this.#watches;
     const count = this.#watches.take();
     for (let first = 0; first < count; first += TURN_EVENTS_MAX) {
       const turn = Math.min(TURN_EVENTS_MAX, count - first);
-      this.#multi.actions(events, turn, first, first + turn < count);
+      this.#multi.actions(events, turn, first, true);
     }
   }
 
@@ -115,20 +124,20 @@ export class UvDriver implements Driver {
   }
 
   #setTimer(timeoutMs: number): void {
-    this.#timer.set(timeoutMs, this.#multi.now);
-    if (this.#cranking || !this.#running) return;
+    this.#timer.set(timeoutMs);
+    if (this.#cranking || this.#holding || !this.#running) return;
     this.#timer.arm();
-    this.#holdLoop();
+    this.#keepLoopAlive();
   }
 
   /** Idle connections and their expiry keep no program alive; transfers do, unless unref'd. */
-  #holdLoop(): void {
+  #keepLoopAlive(): void {
     if (!this.#running) return;
-    const hold = this.#keepsAlive && this.#multi.running > 0;
-    if (hold === this.#holding) return;
-    this.#holding = hold;
-    this.#timer.referenced = hold;
-    if (hold) this.#watches.ref();
+    const alive = this.#keepsAlive && this.#multi.running > 0;
+    if (alive === this.#keptAlive) return;
+    this.#keptAlive = alive;
+    this.#timer.referenced = alive;
+    if (alive) this.#watches.ref();
     else this.#watches.unref();
   }
 }

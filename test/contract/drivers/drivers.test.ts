@@ -167,6 +167,133 @@ describe.each([EpollDriver, UvDriver].map((OneDriver) => [OneDriver.name, OneDri
       },
     );
 
+    test.each([0, 100])(
+      'hostile/139 nor when the callback of another transfer held up the loop, with %i more events of the same moment',
+      async (count) => {
+        const held = new Map<string, ServerConnection>();
+        const server = await serve((connection, request) => held.set(request.split(' ')[1] as string, connection));
+        const { multi, driver } = driven();
+        driver.run();
+        const begin = (path: string, options: Partial<Parameters<typeof get>[0]> = {}): Got => {
+          const got = get({ url: server.url + path, ...options });
+          multi.add(got.transfer);
+          return got;
+        };
+        const waiting = [
+          begin('head', { timeouts: { headMs: 200 } }),
+          begin('body', { timeouts: { headMs: 0, bodyIdleMs: 200 } }),
+          begin('total', { timeouts: { headMs: 0, totalMs: 1_000 } }),
+        ];
+        const [head, body, total] = waiting as [Got, Got, Got];
+        const many = Array.from({ length: count }, (_, index) => begin(`many${index}`));
+        // The first of its moment to be told: it was the first to come.
+        const slow = begin('slow', {
+          onData() {
+            // All their clocks run out, and then there is what each waited for.
+            sleep(1_100);
+            held.get('/head')?.reply('late');
+            held.get('/body')?.socket.write('lf');
+            held.get('/total')?.reply('late');
+            sleep(2);
+          },
+        });
+        while (held.size < count + 4) await new Promise(setImmediate);
+        held.get('/body')?.socket.write('HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nha');
+        while (body.body !== 'ha') await new Promise(setImmediate);
+        held.get('/slow')?.reply();
+        for (let index = 0; index < count; index++) held.get(`/many${index}`)?.reply();
+        for (const got of [slow, ...waiting, ...many]) await ended(multi, driver, got);
+        expect(waiting.map((got) => got.transfer.error?.code ?? got.body)).toEqual(['late', 'half', 'late']);
+        expect([head, total].map((got) => got.transfer.timings.end > 1_000)).toEqual([true, true]);
+      },
+    );
+
+    test('contract/rule-44 to crank inside a callback is refused and changes nothing: what was due then comes all the same', async () => {
+      const held: ServerConnection[] = [];
+      const server = await serve((connection, request) => {
+        if (request.startsWith('GET /quick')) held.push(connection);
+      });
+      const { multi, driver } = driven();
+      driver.run();
+      const codes: unknown[] = [];
+      const crank = (): void => {
+        try {
+          driver.crank();
+          codes.push('none');
+        } catch (error) {
+          codes.push((error as { code: unknown }).code);
+        }
+      };
+      const silent = get({ url: server.url, timeouts: { totalMs: 300 } });
+      const quick = get({
+        url: `${server.url}quick`,
+        onData() {
+          sleep(400);
+          crank();
+        },
+      });
+      multi.add(silent.transfer);
+      multi.add(quick.transfer);
+      while (held.length === 0) await new Promise(setImmediate);
+      held[0]?.reply();
+      await ended(multi, driver, quick);
+      await ended(multi, driver, silent);
+      expect([codes, silent.transfer.error?.code]).toEqual([['RECURSIVE_API_CALL'], 'TOTAL_TIMEOUT']);
+      // Also in a turn that is not the driver's.
+      multi.notifyEnable('EASY_DONE');
+      multi.notifyFunction(crank);
+      const third = get({ url: server.url, timeouts: { totalMs: 50 } });
+      multi.add(third.transfer);
+      const fourth = get({ url: server.url, timeouts: { totalMs: 60 } });
+      multi.add(fourth.transfer);
+      multi.timeout();
+      sleep(100);
+      multi.timeout();
+      expect([third.transfer.error?.code, fourth.transfer.error?.code]).toEqual(['TOTAL_TIMEOUT', 'TOTAL_TIMEOUT']);
+      const last = get({ url: server.url, timeouts: { totalMs: 50 } });
+      multi.add(last.transfer);
+      await ended(multi, driver, last);
+      expect(last.transfer.error?.code).toBe('TOTAL_TIMEOUT');
+    });
+
+    test.each([EpollDriver, UvDriver].map((Next) => [Next.name, Next] as const))(
+      'a driver that runs takes over from one that runs (%s), in mid-transfer and with idle connections',
+      async (_next, Next) => {
+        const held: ServerConnection[] = [];
+        const server = await serve((connection, request) => {
+          if (request.startsWith('GET /held')) held.push(connection);
+          else connection.reply();
+        });
+        const { multi, driver } = driven();
+        driver.run();
+        const stopped = new OneDriver(multi);
+        stopped.stop();
+        const idle = get({ url: server.url });
+        multi.add(idle.transfer);
+        await ended(multi, driver, idle);
+        const running = get({ url: `${server.url}held` });
+        multi.add(running.transfer);
+        while (held.length === 0) await new Promise(setImmediate);
+        held[0]?.socket.write('HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nha');
+        while (running.body !== 'ha') await new Promise(setImmediate);
+        // One that was stopped takes nothing over.
+        expect(() => stopped.run()).toThrow();
+        let turns = 0;
+        driver.onTurn = () => turns++;
+        const next = new Next(multi);
+        onTestFinished(() => next.stop());
+        next.run();
+        held[0]?.socket.write('lf');
+        await ended(multi, next, running);
+        driver.stop();
+        expect([running.body, turns]).toEqual(['half', 0]);
+        const later = get({ url: server.url });
+        multi.add(later.transfer);
+        await ended(multi, next, later);
+        expect(later).toMatchObject({ body: 'ok', ended: 1 });
+      },
+    );
+
     test('hostile/139 nor when a timer of the program, a callback of libuv or an immediate held up the loop', async () => {
       const held: ServerConnection[] = [];
       const server = await serve((connection) => held.push(connection));
