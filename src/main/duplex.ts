@@ -26,11 +26,11 @@ export interface OpenedDuplex {
  * first, and a stream that nobody reads is destroyed with it at once. To destroy it closes the connection.
  */
 export async function openDuplex(fetch: Fetch, input: string | URL, init: DuplexInit): Promise<OpenedDuplex> {
-  const outgoing = new Outgoing();
+  const outgoing = new OutgoingEachTime();
   const request = { redirect: 'manual', ...init, body: outgoing, duplex: 'half' } as FetchInit;
   const response = await fetch(input, request);
   const agreed = typeof init.upgrade === 'string' ? response.status === 101 : response.ok;
-  return { response, duplex: agreed ? new FetchDuplex(outgoing, response) : null };
+  return { response, duplex: agreed ? new FetchDuplex(outgoing.last, response) : null };
 }
 
 /** What the stream's writer gives, as the body's source that the upload asks. It has a piece at a time. */
@@ -87,6 +87,20 @@ export class Outgoing implements AsyncIterableIterator<Uint8Array> {
 
   [Symbol.asyncIterator](): this {
     return this;
+  }
+}
+
+/**
+ * The body of `openDuplex`, which can be asked for again, as an answer to a challenge or a retry does: until the server has agreed nobody
+ * has the stream, so nothing was given out.
+ */
+export class OutgoingEachTime implements AsyncIterable<Uint8Array> {
+  /** Of the request that was made last. */
+  last = new Outgoing();
+
+  [Symbol.asyncIterator](): Outgoing {
+    this.last = new Outgoing();
+    return this.last;
   }
 }
 

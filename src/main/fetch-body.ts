@@ -10,6 +10,7 @@ import { invalidArgument } from '../protocol/errors.ts';
 import { describe, describeKind } from '../protocol/options.ts';
 import { iteratorOf, letGo } from './body-iterator.ts';
 import { type BlobLike, BodyParts, bytesOfParts, isBlob } from './body-parts.ts';
+import { OutgoingEachTime } from './duplex.ts';
 import { type FormDataLike, formDataBody, isFormData } from './form-data.ts';
 
 /** What `fetch` takes as a body. Blobs, Files and FormData of any class, read while they are sent. Streams and iterables give bytes (or text, sent as UTF-8) and need `duplex: 'half'`. */
@@ -31,7 +32,7 @@ export interface BodyPieces {
   readonly source: AsyncIterable<unknown>;
   /** Bytes announced; -1: unknown, sent in chunked coding. */
   readonly length: number;
-  /** Whether `source` can be read again, from its beginning: Blobs and forms can, streams cannot (Fetch: their source is null). */
+  /** Whether `source` can be read again, from its beginning: Blobs and forms can, streams cannot (Fetch: their source is null); so can what was given to nobody yet. */
   readonly repeatable: boolean;
   /** It is there: they are a Request's, which may have all of it in memory. */
   readonly ofRequest?: true;
@@ -134,7 +135,7 @@ function pieces(body: AsyncIterable<unknown>, duplex: unknown, length: number): 
       'The stream given as body was read or destroyed already, so what is left is not the body; give a new stream for each request.',
     );
   }
-  return { source: body, length, repeatable: false };
+  return { source: body, length, repeatable: body instanceof OutgoingEachTime };
 }
 
 function blobPieces(blob: BlobLike): BodyPieces {

@@ -27,6 +27,7 @@ import {
   fin,
   gate,
   head,
+  type PeerConnection,
   rawPeer,
   request,
   send,
@@ -326,6 +327,59 @@ describe.each(PLACES.slice(0, 2))('$name', ({ shards }) => {
     expect((await failed)[0]).toMatchObject({ message: 'enough' });
     await peer.gone(1);
     await checkStats(pool, { inFlight: 0 });
+  });
+
+  test('a challenge is answered, and what failed or was refused is tried again as retry says, until the server agrees', async () => {
+    const asks = 'Digest realm="r", nonce="n", qop="auth"';
+    const challenge = head(
+      'HTTP/1.1 401 Unauthorized',
+      `WWW-Authenticate: ${asks}`,
+      'Connection: close',
+      'Content-Length: 2',
+    );
+    const echo = async (connection: PeerConnection): Promise<void> => {
+      await send(SWITCH)(connection);
+      await bytes(4)(connection);
+      await send('pong')(connection);
+    };
+    const peer = await rawPeer(
+      [request(), send(challenge, 'no'), fin()],
+      [request(), ({ socket }) => void socket.destroy()],
+      [request(), send(head('HTTP/1.1 503 Busy', 'Content-Length: 2'), 'no'), request(), echo],
+    );
+    const { response, duplex } = await openDuplex(poolFor({ shards }).fetch, peer.url, {
+      upgrade: 'echo',
+      auth: { username: 'user', password: 'pass', scheme: 'digest' },
+      retry: { attempts: 3, delayMs: 1 },
+    });
+    expect([response.status, response.attempts]).toEqual([101, 3]);
+    if (duplex === null) throw new Error('no duplex');
+    duplex.write('ping');
+    expect(String((await once(duplex, 'data'))[0])).toBe('pong');
+    duplex.destroy();
+    const counts = peer.requests().map((text) => /nc=(\w+)/.exec(text)?.[1]);
+    expect(counts).toEqual([undefined, '00000001', '00000002', '00000003']);
+    for (const text of peer.requests()) expect(text).toMatch(/^GET .*upgrade: echo.*\r\n\r\n$/is);
+  });
+
+  test('a way out of your own cannot be given again: the challenge is delivered', async () => {
+    const challenge = head(
+      'HTTP/1.1 401 So',
+      'WWW-Authenticate: Digest realm="r", nonce="n", qop="auth"',
+      'Content-Length: 0',
+    );
+    const peer = await rawPeer([request(), send(challenge)]);
+    async function* own(): AsyncGenerator<string> {
+      yield 'piece';
+    }
+    const response = await poolFor({ shards }).fetch(peer.url, {
+      upgrade: 'echo',
+      auth: { username: 'user', password: 'pass', scheme: 'digest' },
+      body: own(),
+      duplex: 'half',
+    });
+    expect(response.status).toBe(401);
+    expect(peer.requests()).toHaveLength(1);
   });
 
   test.each(['a signal', 'pool.destroy', 'totalMs', 'a reset'])(
