@@ -117,8 +117,10 @@ describe.concurrent('shardfetch hold', () => {
       seconds.map(({ t, lengthMs }) => t + Math.max(1, Math.round(lengthMs / 1_000)));
     expect(next(opening)).toEqual([...opening.slice(1).map(({ t }) => t), 0]);
     expect(next(holding)).toEqual([...holding.slice(1).map(({ t }) => t), 2]);
-    expect(opening.at(-1)?.opened).toBe(150);
-    const opened = opening.map((second) => second.opened);
+    // A short rest of a second is none.
+    expect(opening.at(-1)?.opened).toBeGreaterThan(100);
+    expect(holding[0]?.opened).toBe(150);
+    const opened = perSecond.map((second) => second.opened);
     expect(opened).toEqual([...opened].sort((a, b) => a - b));
     expect(holding.reduce((sum, { completed }) => sum + completed, 0)).toBe(requests.completed);
     const told = ['opening, 1 s ', '\n1 s of 2 s ', '\n2 s of 2 s '].map((text) => stderr.indexOf(text));
