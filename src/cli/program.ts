@@ -2,6 +2,7 @@
 
 import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
+import { AddonError } from '../protocol/addon-error.ts';
 import { thrownText } from '../protocol/thrown-text.ts';
 import { compareCommand } from './compare-command.ts';
 import { completionCommand } from './completion.ts';
@@ -36,6 +37,10 @@ async function run(argv: readonly string[]): Promise<ExitCode> {
     return exitCode;
   } catch (error) {
     if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.ok : EXIT.arguments;
+    if (error instanceof AddonError) {
+      process.stderr.write(`shardfetch: ${error.message}\n`);
+      return EXIT.unexpected;
+    }
     if (error instanceof CommandError) {
       process.stderr.write(`shardfetch: ${error.message}\n`);
       return error.exitCode;

@@ -115,13 +115,16 @@ export class Exchange implements BodyOrigin, UploadTarget {
     else source.fail(bodyFailure(error));
   }
 
-  /** Its shard died. */
-  shardLost(error: TransferError): void {
+  /** Its shard died. `neverBegan`: before it could do anything, so that to repeat is no remedy. */
+  shardLost(error: TransferError, neverBegan = false): void {
     const mayReplay = this.#mayReplay();
     // What it still reads must not go to the next shard, beside what is read anew.
     if (mayReplay) this.#uploader?.stop();
     if (mayReplay && this.#owner.replay(this)) this.#replayed = true;
-    else this.fail(mayReplay && !this.request.policies.retry.shardLost ? withReplayNamed(error) : error);
+    else {
+      const namesReplay = mayReplay && !neverBegan && !this.request.policies.retry.shardLost;
+      this.fail(namesReplay ? withReplayNamed(error) : error);
+    }
   }
 
   /** Once, while nothing of the response has come, and only what has the same effect twice. */

@@ -5,6 +5,7 @@
 
 import { inspect } from 'node:util';
 import type { MessagePort } from 'node:worker_threads';
+import { isError } from '../protocol/built-ins.ts';
 import { TransferError } from '../protocol/errors.ts';
 import type { PaceLimits } from '../protocol/pace-options.ts';
 import type { ShardConfig, ShardStats, ShardTask } from '../protocol/port/control.ts';
@@ -402,11 +403,13 @@ export class Pool {
   }
 
   #noShardLives(): TransferError {
-    const cause = this.#keepers.map((keeper) => keeper.lastDeath).find((death) => death !== undefined);
+    const death = this.#keepers.map((keeper) => keeper.lastDeath).find((each) => each !== undefined);
+    const cause = death ?? this.#threads?.lastError;
+    const why = isError(cause) ? `: ${cause.message}` : '';
     return new TransferError(
       'SHARD_LOST',
-      'No worker thread lives: each ended several times within seconds and the pool waits before it tries again; see the cause.',
-      { cause: cause ?? this.#threads?.lastError },
+      `No worker thread lives: each ended several times within seconds and the pool waits before it tries again${why}`,
+      { cause },
     );
   }
 

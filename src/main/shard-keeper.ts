@@ -150,6 +150,7 @@ export class ShardKeeper {
       },
       (error: unknown) => {
         link.deathCause ??= error;
+        link.neverBegan = true;
         link.close();
       },
     );

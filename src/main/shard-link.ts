@@ -5,7 +5,7 @@
  */
 
 import type { MessagePort } from 'node:worker_threads';
-import { isUint8Array } from '../protocol/built-ins.ts';
+import { isError, isUint8Array } from '../protocol/built-ins.ts';
 import { TransferError } from '../protocol/errors.ts';
 import { BatchLink } from '../protocol/port/batch-link.ts';
 import type { BatchReader } from '../protocol/port/batch-reader.ts';
@@ -49,6 +49,8 @@ export class ShardLink {
   ignoredFrames = 0;
   /** True when something came since the watchdog last looked; it clears it. */
   heard = false;
+  /** Its shard could not begin: nothing was ever sent, and another would most likely fare no better. */
+  neverBegan = false;
   /** Why the shard ended, once known; the cause of SHARD_LOST. */
   deathCause: unknown = undefined;
   readonly #port: MessagePort;
@@ -274,10 +276,16 @@ export class ShardLink {
     this.#exchanges.clear();
     // The next life begins first, so that what may be sent again has somewhere to go.
     this.#onLost(this);
-    for (const exchange of inFlight) exchange.shardLost(this.#lossOf());
+    for (const exchange of inFlight) exchange.shardLost(this.#lossOf(), this.neverBegan);
   }
 
   #lossOf(): TransferError {
+    if (this.neverBegan) {
+      const why = isError(this.deathCause) ? `: ${this.deathCause.message}` : '.';
+      return new TransferError('SHARD_LOST', `The shard for this request could not begin${why}`, {
+        cause: this.deathCause,
+      });
+    }
     const sentence = this.#closing
       ? 'The shard that carried this request was ended.'
       : 'The worker thread that carried this request ended.';

@@ -5,9 +5,8 @@
 
 import type { MessagePort, Worker } from 'node:worker_threads';
 import { Piscina } from 'piscina';
+import { ownFile } from '../protocol/own-file.ts';
 import type { ShardTask } from '../protocol/port/control.ts';
-
-const SHARD_FILE = new URL('../worker/shard-entry.cjs', import.meta.url);
 
 /** A shard's thread, launched or about to be. */
 export interface ShardThread {
@@ -32,7 +31,7 @@ export class ShardThreads {
 
   constructor(count: number) {
     this.#piscina = new Piscina({
-      filename: SHARD_FILE.href,
+      filename: ownFile('../worker/shard-entry.cjs', import.meta.url).href,
       minThreads: count,
       maxThreads: count,
       idleTimeout: Number.POSITIVE_INFINITY,

@@ -164,6 +164,49 @@ describe('installed without a compiler', () => {
     expect(JSON.parse(stdout)).toEqual({ said: ['GET /shards-1', 'GET /shards-0', 'GET /multi'], error: null });
   });
 
+  const oneRequest = (shards: number, port = 9): string =>
+    `import { Pool } from 'shardfetch';
+     const pool = new Pool({ shards: ${shards} });
+     console.log(await pool.fetch('http://127.0.0.1:${port}/').catch(({ cause }) => [cause.message, cause.limit]));
+     await pool.close();`;
+
+  test('where Node may load no addon, the error says which flag forbids it, and not to try again', async () => {
+    const { stdout } = await run(process.execPath, ['--no-addons', '--input-type=module', '-e', oneRequest(1)], {
+      cwd: consumer,
+    });
+    expect(stdout).toContain('The shard for this request could not begin: shardfetch needs its native addon');
+    expect(stdout).toContain('without --no-addons');
+    expect(stdout).not.toContain('npm rebuild');
+    expect(stdout).not.toContain('may be repeated');
+    for (const command of [['load', '-d', '1s'], ['hold', '-c', '1', '-d', '1s'], ['get']]) {
+      const program = [path.join(installed, 'dist/cli/main.js'), ...command, 'http://127.0.0.1:9/'];
+      const { stderr } = await run(process.execPath, ['--no-addons', ...program], { cwd: consumer }).catch(
+        (error: { stderr: string }) => error,
+      );
+      expect(stderr).toMatch(/^shardfetch: .*without --no-addons/m);
+      expect(stderr).not.toContain('\n    at ');
+    }
+  });
+
+  test.each([
+    ['what threads run', 1, 'dist/worker/shard-entry.cjs'],
+    ['the addon', 0, 'package.json'],
+  ])('where a bundler has taken the code away from %s, the error says what to do', async (_, shards, lost) => {
+    const program = path.join(temporary, `bundled-${shards}/program.mjs`);
+    const copy = path.join(path.dirname(program), 'shardfetch');
+    cpSync(installed, copy, { recursive: true });
+    symlinkSync(path.join(consumer, 'node_modules'), path.join(path.dirname(program), 'node_modules'));
+    rmSync(path.join(copy, lost));
+    writeFileSync(program, oneRequest(shards).replace("'shardfetch'", "'./shardfetch/dist/main/index.js'"));
+    // Of a module whose package.json is gone Node does not know that it is one.
+    writeFileSync(path.join(copy, 'dist/package.json'), '{ "type": "module" }');
+    const { stdout, stderr } = await run(process.execPath, [program]).catch(
+      (error: { stdout: string; stderr: string }) => error,
+    );
+    expect(stdout + stderr).toContain('shardfetch cannot find its own files');
+    expect(stdout + stderr).toContain('docs/bundling.md');
+  });
+
   test('what compiling takes is installed too, so that it can be compiled where no prebuilt addon loads', async () => {
     const script = "console.log(require('node-addon-api').include_dir)";
     const { stdout } = await run(process.execPath, ['-e', script], { cwd: installed });

@@ -4,13 +4,12 @@ import { Worker } from 'node:worker_threads';
 import { isError } from '../../protocol/built-ins.ts';
 import type { FromLoadShard, LoadShardTask, ToLoadShard } from '../../protocol/load/messages.ts';
 import type { LoadPlan } from '../../protocol/load/plan.ts';
+import { ownFile } from '../../protocol/own-file.ts';
 import { LoadError } from './load-error.ts';
 
 const LOOK_MS = 1_000;
 /** A scenario that computes without end keeps its thread from telling anything. Looks of `LOOK_MS` without a word, which is a second's. */
 const SILENT_LOOKS_MAX = 20;
-
-const ENTRY = new URL('../../worker/load/load-entry.cjs', import.meta.url);
 
 export class LoadThreads {
   readonly #workers: readonly Worker[];
@@ -31,7 +30,10 @@ export class LoadThreads {
     });
     this.#workers = Array.from({ length: plan.shards }, (_, shard) => {
       const task: LoadShardTask = { plan, shard };
-      return new Worker(ENTRY, { workerData: task, name: `load shard ${shard}` });
+      return new Worker(ownFile('../../worker/load/load-entry.cjs', import.meta.url), {
+        workerData: task,
+        name: `load shard ${shard}`,
+      });
     });
     this.ended = Promise.all(this.#workers.map((worker, shard) => this.#watch(worker, shard, onMessage))).then(
       () => {},

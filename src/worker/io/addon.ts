@@ -7,6 +7,8 @@
 
 import { createRequire } from 'node:module';
 import { fileURLToPath } from 'node:url';
+import { AddonError } from '../../protocol/addon-error.ts';
+import { ownFile } from '../../protocol/own-file.ts';
 import type { AddressFamily } from './io.ts';
 import type { TlsFault, TlsInfo } from './tls-io.ts';
 
@@ -136,23 +138,30 @@ export interface AddonAnswer {
   readonly addresses: readonly string[];
 }
 
-/** The package's own folder, three above this file both in src/ and in dist/. */
-const packageRoot = fileURLToPath(new URL('../../../', import.meta.url));
-
 let loaded: Addon | undefined;
 
-/** Throws an Error that says which command to run, when there is no addon or this system cannot load it. */
+/** Throws an AddonError that says what to do, when there is no addon or this process cannot load it. */
 export function addon(): Addon {
   loaded ??= load();
   return loaded;
 }
 
 function load(): Addon {
+  // Beside package.json, three above this file both in src/ and in dist/.
+  const packageRoot = fileURLToPath(new URL('.', ownFile('../../../package.json', import.meta.url)));
   try {
     const nodeGypBuild: (root: string) => Addon = createRequire(import.meta.url)('node-gyp-build');
     return nodeGypBuild(packageRoot);
   } catch (cause) {
-    const command = 'npm rebuild shardfetch (in a checkout of shardfetch: npm run build:native)';
-    throw new Error(`shardfetch cannot load its native addon; to build it, run: ${command}`, { cause });
+    throw new AddonError(isForbidden(cause) ? FORBIDDEN : NOT_BUILT, { cause });
   }
+}
+
+const NOT_BUILT =
+  'shardfetch cannot load its native addon; to build it, run: npm rebuild shardfetch (in a checkout of shardfetch: npm run build:native)';
+const FORBIDDEN =
+  'shardfetch needs its native addon, and this process may load none: start Node without --no-addons, and with --allow-addons where there is --permission.';
+
+function isForbidden(cause: unknown): boolean {
+  return (cause as { code?: unknown } | null)?.code === 'ERR_DLOPEN_DISABLED';
 }
