@@ -240,10 +240,9 @@ export class Application {
   #thrown(what: string, error: unknown): void {
     if (error instanceof Mischief) return;
     if (error instanceof MultiError && error.code === 'ABORTED_BY_CALLBACK' && this.#ledger.ended) {
-      // The timer is silent now; another drive completes what runs (rule 49).
-      if (this.#ledger.runs.some(({ client }) => client.transfer.info.state !== 'done')) {
-        this.#todo.push(() => this.#timeout());
-      }
+      // The timer is silent from here on: nobody would drive what still ran (rule 49).
+      const running = this.#ledger.runs.filter(({ client }) => client.transfer.info.state !== 'done');
+      this.#ledger.require(running.length === 0, 'rule-49', () => `${running.length} run on after ${what}`);
       return;
     }
     this.#ledger.fault('throws', `${what} threw ${error instanceof Error ? error.stack : String(error)}`);
@@ -417,7 +416,8 @@ export class Application {
       try {
         this.#multi.add(client.transfer);
       } catch (error) {
-        if (!(error instanceof MultiError)) throw error;
+        // What the timer callback did is told by an add that was done all the same.
+        if (!(error instanceof MultiError) || client.transfer.multi === this.#multi) throw error;
         // Nothing was added.
         client.run = null;
         this.#ledger.runs.splice(this.#ledger.runs.indexOf(run), 1);

@@ -707,8 +707,9 @@ export class Multi {
 
   #start(transfer: Transfer): void {
     this.placer.start(transfer);
-    // Sent whole, on a connection that was open: that is nobody's code but ours. The next one needs no clock of its own.
-    if (transfer.state === 'waiting' && transfer.upload === null) this.#isNowOld = false;
+    // To wait in a queue, or to be sent whole on a connection that was open, is nobody's code but ours: the next one has the same time.
+    const { state } = transfer;
+    if (state === 'queued' || (state === 'waiting' && transfer.upload === null)) this.#isNowOld = false;
   }
 
   #failAll(): void {
