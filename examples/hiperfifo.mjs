@@ -41,6 +41,10 @@ execFileSync('mkfifo', [values.fifo]);
 // Open for writing too: else the pipe would end with its first writer. Not blocking: else the open would wait for one.
 const pipe = new Socket({ fd: openSync(values.fifo, constants.O_RDWR | constants.O_NONBLOCK), writable: false });
 createInterface({ input: pipe }).on('line', addUrl);
+// Before it says that it reads: who has read that may end it.
+for (const signal of ['SIGINT', 'SIGTERM']) {
+  process.on(signal, end);
+}
 console.log(`reading URLs from ${values.fifo}`);
 
 function addUrl(line) {

@@ -39,7 +39,7 @@ let packed: string[] = [];
 
 beforeAll(async () => {
   const files = ['package.json', 'tsconfig.json', 'tsconfig.build.json', 'binding.gyp', 'native', 'examples', 'src'];
-  const texts = ['LICENSE', 'README.md', 'CHANGELOG.md'];
+  const texts = ['LICENSE', 'README.md', 'ARCHITECTURE.md', 'CHANGELOG.md', 'HACKING.md', 'SECURITY.md', 'docs'];
   for (const name of [...files, ...texts, 'build/Release/shardfetch.node']) {
     cpSync(path.join(root, name), path.join(checkout, name), { recursive: true, preserveTimestamps: true });
   }
@@ -83,14 +83,24 @@ function read(...names: string[]): string {
 
 describe('the tarball', () => {
   test('holds what runs, what compiles and what is to be read, and nothing else', () => {
-    expect(packed.filter((name) => !/^(dist|native|examples)\//.test(name)).sort()).toEqual([
+    expect(packed.filter((name) => !/^(dist|native|examples|docs)\//.test(name)).sort()).toEqual([
+      'ARCHITECTURE.md',
       'CHANGELOG.md',
+      'HACKING.md',
       'LICENSE',
       'README.md',
+      'SECURITY.md',
       'binding.gyp',
       'package.json',
       `prebuilds/${process.platform}-${process.arch}/shardfetch.glibc.node`,
     ]);
+    expect(packed.filter((name) => /^docs\//.test(name) && !/\.(md|schema\.json)$/.test(name))).toEqual([]);
+    const links = read(root, 'README.md').matchAll(/\]\(([^)#]+)/g);
+    for (const [, link] of links)
+      expect(
+        packed.some((name) => name.startsWith(link as string)),
+        link,
+      ).toBe(true);
     const programs = readdirSync(path.join(root, 'examples'), { recursive: true, encoding: 'utf8' })
       .filter((name) => path.extname(name) !== '')
       .map((name) => `examples/${name}`);
