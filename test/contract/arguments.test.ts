@@ -52,6 +52,15 @@ test.each([
   }
 });
 
+test('a name that is none is told as one, whatever it is: UNKNOWN_OPTION, BAD_SOCKET', () => {
+  const multi = new Multi();
+  for (const name of [Symbol('idleMs'), 5, null, {}, 'nope']) {
+    expect(() => multi.setOption(wrong(name), 1)).toThrow(expect.objectContaining({ code: 'UNKNOWN_OPTION' }));
+    expect(() => multi.assign(wrong(name), 1)).toThrow(expect.objectContaining({ code: 'BAD_SOCKET' }));
+  }
+  multi.close();
+});
+
 test('a closed multi takes no addresses', () => {
   const multi = new Multi();
   multi.close();
