@@ -304,16 +304,14 @@ export class FetchCall {
     });
   }
 
-  /** The jar has as long as the total clock. `response`: what is dropped when it fails. */
+  /** The jar has as long as the total clock, and keeps the process alive as a request does. `response`: what is dropped when it fails. */
   #askJar<T>(question: Promise<T>, then: (answer: T) => void, response: PoolResponse | null = null): void {
     this.#state = 'asking';
-    if (this.#deadlineMs !== Number.POSITIVE_INFINITY) {
-      this.#waiting = this.#host.waits.add(this.#deadlineMs - performance.now(), () => {
-        this.#waiting = null;
-        response?.drop();
-        this.fail(this.#outOfTime());
-      });
-    }
+    this.#waiting = this.#host.waits.add(this.#deadlineMs - performance.now(), () => {
+      this.#waiting = null;
+      response?.drop();
+      this.fail(this.#outOfTime());
+    });
     question.then(
       (answer) => {
         if (this.#state !== 'asking') return;

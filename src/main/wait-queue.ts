@@ -21,6 +21,9 @@ interface Entry extends Waiting {
   at: number;
 }
 
+/** The longest that a timer of Node's takes; longer ones would fire at once. */
+const TIMER_MS_MAX = 2 ** 31 - 1;
+
 export class WaitQueue {
   /** No one is due before its parent: of the entry at n that is the one at (n - 1) / 2. */
   readonly #heap: Entry[] = [];
@@ -33,7 +36,10 @@ export class WaitQueue {
     return this.#heap.length;
   }
 
-  /** `wake` is called once, in its caller's async context, `ms` from now or a little later, unless the answer is removed before. */
+  /**
+   * `wake` is called once, in its caller's async context, `ms` from now or a little later, unless the answer is removed before. Who waits keeps
+   * the process alive, with Infinity too.
+   */
   add(ms: number, wake: () => void): Waiting {
     const dueMs = performance.now() + ms;
     const context = new AsyncResource('SHARDFETCH_WAIT');
@@ -94,7 +100,8 @@ export class WaitQueue {
     if (next === undefined || (this.#timer !== null && this.#timerDueMs <= next.dueMs)) return;
     this.#clearTimer();
     this.#timerDueMs = next.dueMs;
-    this.#timer = setTimeout(() => this.#fire(), Math.ceil(Math.max(0, next.dueMs - performance.now())));
+    const ms = Math.ceil(Math.max(0, next.dueMs - performance.now()));
+    this.#timer = setTimeout(() => this.#fire(), Math.min(ms, TIMER_MS_MAX));
   }
 
   #clearTimer(): void {

@@ -251,6 +251,14 @@ describe('a process with a pool ends by itself', () => {
         await failing.catch((error) => console.log(error.name));`,
       printed: 'AbortError\n',
     },
+    {
+      // The timer of such a signal keeps nothing alive by itself.
+      what: `waiting for a cookie jar, ${shards} shards`,
+      program: `const cookies = { getCookieString: () => new Promise(() => {}), setCookie() {} };
+        const failing = new Pool({ shards: ${shards} }).fetch(url, { cookies, signal: AbortSignal.timeout(200) });
+        await failing.catch((error) => console.log(error.name));`,
+      printed: 'TimeoutError\n',
+    },
   ]);
 
   test.concurrent.each([

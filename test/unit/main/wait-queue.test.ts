@@ -35,6 +35,22 @@ test('who is removed is not woken, and the last one takes the timer away', async
   expect(woken).toBe(0);
 });
 
+test('who waits for ever, or longer than a timer takes, holds the timer and is not woken', async () => {
+  const queue = new WaitQueue();
+  let woken = 0;
+  const forever = queue.add(Number.POSITIVE_INFINITY, () => woken++);
+  const long = queue.add(2 ** 40, () => woken++);
+  const others: string[] = [];
+  queue.add(5, () => others.push('soon'));
+  await pause(50);
+  expect([woken, ...others]).toEqual([0, 'soon']);
+  const held = timers();
+  queue.remove(long);
+  expect(timers()).toBe(held);
+  queue.remove(forever);
+  expect(timers()).toBe(held - 1);
+});
+
 test('who is woken may add and remove others', async () => {
   const queue = new WaitQueue();
   const woken: string[] = [];
