@@ -14,7 +14,7 @@ import {
 } from './compare.ts';
 import { CommandError, EXIT, type ExitCode, usageError } from './exit-codes.ts';
 import { checkWritable } from './reports/report-files.ts';
-import { percentText, rateText, table, timeText } from './text.ts';
+import { percentText, rateText, screenText, table, timeText } from './text.ts';
 
 const STANDARD_OUTPUT = '-';
 const PERCENT = 100;
@@ -52,7 +52,7 @@ export function compareCommand(setExitCode: (code: ExitCode) => void): Command {
       const limit = parseLimit(flags.failIfWorse);
       if (flags.json !== undefined) checkWritable('--json', flags.json);
       const comparison = compareResults(readResult('BEFORE', beforeFile), readResult('AFTER', afterFile));
-      if (flags.json !== STANDARD_OUTPUT) process.stdout.write(`${comparisonText(comparison, limit)}\n`);
+      if (flags.json !== STANDARD_OUTPUT) process.stdout.write(`${screenText(comparisonText(comparison, limit))}\n`);
       if (flags.json !== undefined) writeComparison(flags.json, comparison, limit);
       setExitCode(limit !== null && failuresOf(comparison, limit).length > 0 ? EXIT.threshold : EXIT.ok);
     });

@@ -6,7 +6,7 @@
 import type { DownloadState } from '../main/download.ts';
 import { errorText } from './flag-names.ts';
 import type { ViewOutput } from './live-view.ts';
-import { bytesText, countText } from './text.ts';
+import { bytesText, countText, plainText } from './text.ts';
 
 const REDRAW_MS = 200;
 const LINE_MS = 5_000;
@@ -159,7 +159,7 @@ function totalLine(states: readonly DownloadState[], speed: Speed): string {
 
 function endLine(state: DownloadState): string {
   const { error, phase, bytes, beganMs, endedMs, resumedFrom } = state;
-  if (error !== null) return `shardfetch: ${errorText('get', error)}`;
+  if (error !== null) return `shardfetch: ${plainText(errorText('get', error))}`;
   if (phase === 'there') return `${nameOf(state)}   is there already, whole`;
   const resumed = resumedFrom > 0 ? `, the first ${bytesText(resumedFrom)} from an earlier run` : '';
   return `${nameOf(state)}   ${bytesText(bytes)} in ${secondsText((endedMs - beganMs) / MS_PER_SECOND)}${resumed}`;

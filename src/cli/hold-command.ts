@@ -12,6 +12,7 @@ import { holdFrame, holdProgressLine, holdSummary } from './hold-report.ts';
 import { type Interrupt, watchInterrupts } from './interrupt.ts';
 import type { ViewOutput } from './live-view.ts';
 import { checkWritable } from './reports/report-files.ts';
+import { screenText } from './text.ts';
 
 const STANDARD_OUTPUT = '-';
 
@@ -60,7 +61,7 @@ async function runHold(urls: readonly string[], flags: HoldFlags): Promise<ExitC
     view.end();
     interrupt.stop();
   }
-  const summary = `\n${holdSummary(result)}\n`;
+  const summary = screenText(`\n${holdSummary(result)}\n`);
   // Standard output belongs to the JSON where that goes there.
   if (jsonFile === STANDARD_OUTPUT) process.stderr.write(flags.quiet ? '' : summary);
   else process.stdout.write(summary);

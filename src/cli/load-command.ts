@@ -13,6 +13,7 @@ import { addLoadFlags, type LoadFlags, loadOptionsOf } from './load-flags.ts';
 import { commandText, withoutCredentials } from './reports/command-text.ts';
 import { checkReportFiles, type ReportFlags, writeReports } from './reports/report-files.ts';
 import { summaryOf } from './summary.ts';
+import { screenText } from './text.ts';
 
 const EXAMPLES = `
 Closed loop, which is the default: each connection sends its next request when it has its answer. It finds out how much a server can
@@ -78,7 +79,7 @@ async function runLoad(command: Command, given: readonly string[], flags: LoadFl
     view.end(result !== null && !outputIsTaken && process.stdout.isTTY !== true);
   }
   const { text: comparison, worse } = compare(result);
-  const summary = `${[summaryOf(result, flags.latency), ...comparison].join('\n\n')}\n`;
+  const summary = screenText(`${[summaryOf(result, flags.latency), ...comparison].join('\n\n')}\n`);
   // Standard output belongs to the report that goes there.
   if (outputIsTaken) process.stderr.write(flags.quiet ? '' : summary);
   else process.stdout.write(summary);

@@ -11,6 +11,7 @@ import { getCommand } from './get-command.ts';
 import { holdCommand } from './hold-command.ts';
 import { loadCommand } from './load-command.ts';
 import { letGoOfLostTerminals, readerHasGone } from './lost-terminal.ts';
+import { screenText } from './text.ts';
 
 function packageVersion(): string {
   const file = new URL('../../package.json', import.meta.url);
@@ -42,11 +43,11 @@ async function run(argv: readonly string[]): Promise<ExitCode> {
       return EXIT.unexpected;
     }
     if (error instanceof CommandError) {
-      process.stderr.write(`shardfetch: ${error.message}\n`);
+      process.stderr.write(`shardfetch: ${screenText(error.message)}\n`);
       return error.exitCode;
     }
     process.stderr.write(
-      `shardfetch: ${error instanceof Error ? (error.stack ?? error.message) : thrownText(error)}\n`,
+      `shardfetch: ${screenText(error instanceof Error ? (error.stack ?? error.message) : thrownText(error))}\n`,
     );
     return EXIT.unexpected;
   }

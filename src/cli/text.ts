@@ -43,7 +43,7 @@ export function percentText(share: number): string {
   return `${percent !== 0 && percent < 10 ? threeDigits(percent) : Math.round(percent)} %`;
 }
 
-const ESCAPES = /[\p{Cc}\u200e\u200f\u2028-\u202e\u2066-\u2069]/gu;
+const ESCAPES = /[\p{Cc}\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/gu;
 
 /** What a server or a scenario said, for a terminal: a control character is told, and does nothing. */
 export function plainText(text: string): string {
@@ -51,6 +51,11 @@ export function plainText(text: string): string {
     const code = character.charCodeAt(0);
     return code < 0x100 ? `\\x${code.toString(16).padStart(2, '0')}` : `\\u${code.toString(16)}`;
   });
+}
+
+/** The same of a text of several lines. Everything that is written on a terminal and is not drawn there goes through it. */
+export function screenText(text: string): string {
+  return text.split('\n').map(plainText).join('\n');
 }
 
 /** Columns as wide as their widest cell; all but the first are flush right. */

@@ -10,6 +10,7 @@ import path from 'node:path';
 import type { Writable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { TransferError } from '../protocol/errors.ts';
+import { excerptText } from '../protocol/http1/excerpt.ts';
 import { thrownText } from '../protocol/thrown-text.ts';
 import { DownloadError } from './download-error.ts';
 import { type Checksum, hasChecksum, PartFile } from './download-file.ts';
@@ -255,7 +256,7 @@ class Download {
     if (status === 206)
       return asksForRest ? this.#restRefusal(response) : `${url} answered with a part that nobody asked for.`;
     if (status === 416 && asksForRest) return `${url} has no such rest.`;
-    if (status >= 400 && this.#options.fail) return `${url} answered ${status} ${response.statusText}`.trimEnd();
+    if (status >= 400 && this.#options.fail) return `${url} answered ${status}${reasonOf(response)}`;
     if (status >= 300 && status < 400) return `${url} answered ${status}, which leads nowhere`;
     return null;
   }
@@ -345,6 +346,11 @@ class Download {
 
 function bodyOf(response: FetchResponse): AsyncIterable<Uint8Array> {
   return (response.body ?? []) as unknown as AsyncIterable<Uint8Array>;
+}
+
+/** The server's own words, quoted: they end on terminals. '': none. */
+function reasonOf({ statusText }: FetchResponse): string {
+  return statusText === '' ? '' : ` ${excerptText(statusText)}`;
 }
 
 /** -1: it does not say. */

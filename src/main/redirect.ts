@@ -4,8 +4,9 @@
  */
 
 import { TransferError } from '../protocol/errors.ts';
-import { shown } from '../protocol/origin.ts';
+import { excerptText } from '../protocol/http1/excerpt.ts';
 import { changesToGet, describesBody, escapeLocation, isDowngrade, staysBehind } from '../protocol/redirect-rules.ts';
+import { shownUrl } from '../protocol/shown-url.ts';
 import { withUserinfo } from './auth.ts';
 import { isRepeatable } from './fetch-body.ts';
 import { type FetchRequest, headOf, type OriginRoute } from './fetch-request.ts';
@@ -43,7 +44,9 @@ export function resolveLocation(location: string, request: FetchRequest, fragmen
   if (!URL.canParse(location, base.href)) throw badRedirect('The Location of the redirect is not a URL.');
   const url = new URL(location, base.href);
   if (url.protocol !== 'http:' && url.protocol !== 'https:') {
-    throw badRedirect(`The redirect leads to a ${url.protocol} URL; only http: and https: URLs are followed.`);
+    throw badRedirect(
+      `The redirect leads to a URL of ${excerptText(url.protocol)}; only http: and https: URLs are followed.`,
+    );
   }
   if (url.hash === '' && fragment !== '' && !location.includes('#')) url.hash = fragment;
   return url;
@@ -59,7 +62,7 @@ export function redirectedRequest(
   const { url: from } = request.target;
   if (isDowngrade(from, url) && !policy.downgrade) {
     throw badRedirect(
-      `The redirect leads from https: to ${shown(url)}, where anybody on the way can read and change; it is followed with redirect.downgrade: true.`,
+      `The redirect leads from https: to ${shownUrl(url)}, where anybody on the way can read and change; it is followed with redirect.downgrade: true.`,
       'redirect.downgrade',
     );
   }
@@ -98,7 +101,7 @@ function targetOf(url: URL): FetchTarget {
     return new FetchTarget(url);
   } catch (cause) {
     throw badRedirect(
-      `The redirect leads to ${shown(url)}, which cannot be requested; see the cause.`,
+      `The redirect leads to ${shownUrl(url)}, which cannot be requested; see the cause.`,
       undefined,
       cause,
     );

@@ -6,6 +6,7 @@ import { once } from 'node:events';
 import { mkdtempSync, openSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import type http from 'node:http';
+import net from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -263,12 +264,30 @@ describe.concurrent('shardfetch get', () => {
     });
     const cwd = newFolder();
     const lost = await get(cwd, [`${url}/lost`]);
-    expect(lost.stderr).toContain('/lost answered 404 Not Found.');
+    expect(lost.stderr).toContain('/lost answered 404 "Not Found".');
     expect([lost.code, readdirSync(cwd)]).toEqual([8, []]);
     expect((await get(cwd, [`${url}/busy`])).code).toBe(0);
     expect(asked.map(({ url: target }) => target)).toEqual(['/lost', '/busy', '/busy', '/busy']);
     expect((await get(cwd, ['--no-fail', `${url}/lost`])).code).toBe(0);
     expect(readFileSync(path.join(cwd, 'lost'), 'utf8')).toBe('not here');
+  });
+
+  test("a server's words come quoted and short, and no control character of theirs to the terminal", async () => {
+    const reason = `\x9b2J\x9d0;owned\x9c${'x'.repeat(1_000)}`;
+    const server = net.createServer((socket) => {
+      socket.on('error', () => {});
+      socket.once('data', () => {
+        socket.end(Buffer.from(`HTTP/1.1 404 ${reason}\r\ncontent-length: 0\r\n\r\n`, 'latin1'));
+      });
+    });
+    await once(server.listen(0, '127.0.0.1'), 'listening');
+    endings.push(() => server.close());
+    const { port } = server.address() as net.AddressInfo;
+    const { code, stderr } = await get(newFolder(), [`http://127.0.0.1:${port}/a`]);
+    expect([code, stderr]).toEqual([
+      8,
+      `shardfetch: http://127.0.0.1:${port}/a answered 404 "\\x9b2J\\x9d0;owned\\x9c${'x'.repeat(28)}…".\n`,
+    ]);
   });
 
   test('9: another checksum is not kept', async () => {

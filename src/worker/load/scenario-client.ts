@@ -8,11 +8,12 @@ import { invalidArgument, TransferError } from '../../protocol/errors.ts';
 import { type HeaderPair, headerPairs } from '../../protocol/http1/header-pairs.ts';
 import type { LoadPlan } from '../../protocol/load/plan.ts';
 import type { ScenarioHttp, ScenarioPlan, ScenarioRequest, ScenarioResponse } from '../../protocol/load/scenario.ts';
-import { checkInteger, checkNumber, checkRecord, describe } from '../../protocol/options.ts';
+import { checkInteger, checkNumber, checkRecord, describeKind } from '../../protocol/options.ts';
 import { originOf } from '../../protocol/origin.ts';
 import { WholeBody } from '../../protocol/port/whole-body.ts';
 import { changesToGet } from '../../protocol/redirect-rules.ts';
 import type { RoutePlan } from '../../protocol/route-options.ts';
+import { shownUrl } from '../../protocol/shown-url.ts';
 import { inGroup, type Route, routeOf } from '../multi/route.ts';
 import { Transfer } from '../multi/transfer.ts';
 import { prepareRequest } from '../multi/transfer-options.ts';
@@ -108,7 +109,7 @@ export class ScenarioClient implements ScenarioHttp {
     return new Promise((resolve, reject) => {
       checkRecord('options', options, NAMES);
       if (!URL.canParse(`${url}`, this.#base.href)) {
-        throw invalidArgument('url', `${describe(`${url}`)} is no URL, and none relative to ${this.#base.href}.`);
+        throw invalidArgument('url', `${shownUrl(`${url}`)} is no URL, and none relative to ${shownUrl(this.#base)}.`);
       }
       new Exchange(this, method, new URL(url, this.#base), options, resolve, reject).send();
     });
@@ -311,7 +312,7 @@ function contentOf(
   if (typeof body === 'object' && body !== null && typeof body.file === 'string') {
     return [host.bodyFile(body.file), ''];
   }
-  throw invalidArgument('body', `body must be a string, a Uint8Array or { file }, not ${describe(body)}.`);
+  throw invalidArgument('body', `body must be a string, a Uint8Array or { file }, not ${describeKind(body)}.`);
 }
 
 /** Whether no connection could be made: who tries again at once would hammer a server that is down. */
