@@ -67,10 +67,6 @@ function printCompletions() {
   }
 }
 
-for (const signal of ['SIGINT', 'SIGTERM']) {
-  process.on(signal, end);
-}
-
 /** Twice is fine: Ctrl-C may be pressed again before the program has ended. */
 function end() {
   pipe.destroy();
