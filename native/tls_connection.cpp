@@ -356,11 +356,24 @@ int TlsConnection::on_verify(int verified, X509_STORE_CTX* chain) {
   return verified;
 }
 
+// Of what a peer sent and a session holds on to: its ticket, and the certificates.
+static size_t weight_of(const SSL* ssl, const SSL_SESSION* session) {
+  const unsigned char* ticket = nullptr;
+  size_t bytes = 0;
+  SSL_SESSION_get0_ticket(session, &ticket, &bytes);
+  STACK_OF(X509)* sent = SSL_get_peer_cert_chain(ssl);
+  for (int index = 0; sent != nullptr && index < sk_X509_num(sent); index++) {
+    bytes += static_cast<size_t>(std::max(i2d_X509(sk_X509_value(sent, index), nullptr), 0));
+  }
+  return bytes;
+}
+
 int TlsConnection::on_session(SSL* ssl, SSL_SESSION* session) {
   TlsConnection* connection = connection_of(ssl);
   if (connection == nullptr || connection->destination_.empty()) return 0;
   // Whoever resumes it is not verified again.
   if (SSL_get_verify_result(ssl) != X509_V_OK) return 0;
+  if (weight_of(ssl, session) > kSessionBytesMax) return 0;
   if (connection->approved_) {
     connection->context_.sessions.put(connection->destination_, session);
     return 1;

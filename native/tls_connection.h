@@ -73,6 +73,8 @@ class TlsConnection {
   static constexpr int64_t kRecordBytesMax = 16 * 1024;
   // Ciphertext that one call takes from the kernel: a peer that sends as fast as this reads must not keep the thread.
   static constexpr int64_t kReadBytesMax = 192 * 1024;
+  // Of a session that is kept: a peer may send 64 KiB of ticket and 100 of certificates, and a thousand are kept. Usual are 3 to 8.
+  static constexpr size_t kSessionBytesMax = 32 * 1024;
 
   TlsConnection(TlsContext& context, SSL* ssl, int descriptor);
   void renew_budget();

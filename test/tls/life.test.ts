@@ -12,7 +12,7 @@ import { EAGAIN } from '../../src/worker/io/errno.ts';
 import { nativeIo } from '../../src/worker/io/native-io.ts';
 import type { NativeTls } from '../../src/worker/io/native-tls.ts';
 import { Rig } from '../contract/rig.ts';
-import { ROOT, serve, serveRaw, to } from './rig.ts';
+import { pem, ROOT, serve, serveRaw, to } from './rig.ts';
 
 const KIB = 1024;
 
@@ -76,6 +76,20 @@ describe('sessions and contexts', () => {
     const plan = resolveTlsOptions({ ca: ROOT, alpn: [] });
     const kept = (nativeIo().tls as NativeTls).sessionsOf(plan);
     expect(kept).toBe(64);
+  });
+
+  test.each([
+    [2, 5, 2],
+    [40, 100, 0],
+  ])('hostile/113 of a peer that shows %i KiB of certificates', async (_, more, sessions) => {
+    nativeIo().tls?.forgetContexts();
+    const cert = pem('good') + ROOT.repeat(more);
+    const server = await serve('good', { minVersion: 'TLSv1.3', cert });
+    const rig = new Rig();
+    expect((await rig.fetch(to(server.port, 'good.test', { tls: { ca: ROOT, alpn: [] } }))).error).toBe(null);
+    await rig.drive(50);
+    const plan = resolveTlsOptions({ ca: ROOT, alpn: [] });
+    expect((nativeIo().tls as NativeTls).sessionsOf(plan)).toBe(sessions);
   });
 
   test('everything is given back: connections at once, contexts and sessions when they are let go', async () => {

@@ -116,6 +116,18 @@ describe('the peer certificate on demand', () => {
     await expect(connection.tls?.peerCertificate()).rejects.toMatchObject({ code: 'SHARD_LOST' });
   });
 
+  test('hostile/113 large ones are kept as long as all take 4 MiB together', () => {
+    const kept = new PeerCertificates();
+    const large = (index: number): Buffer => Buffer.alloc(100 * 1024, index);
+    const small = kept.numberOf(Buffer.from('small'));
+    const numbers = Array.from({ length: 100 }, (_, index) => kept.numberOf(large(index)));
+    expect(numbers.filter((number) => kept.get(number) !== null)).toEqual(numbers.slice(-40));
+    expect(kept.get(small)).toBe(null);
+    expect(kept.numberOf(large(99))).toBe(numbers[99]);
+    kept.clear();
+    expect(kept.get(kept.numberOf(large(1)))?.equals(large(1))).toBe(true);
+  });
+
   test('a thousand are kept, those met last', () => {
     const kept = new PeerCertificates();
     const numbers = Array.from({ length: 1_001 }, (_, index) => kept.numberOf(Buffer.from(`${index}`)));
