@@ -1,5 +1,6 @@
 /** How a failed request looks to who called fetch: a TypeError with fetch's own words, the TransferError as its cause. */
 
+import { isError } from '../protocol/built-ins.ts';
 import { TransferError } from '../protocol/errors.ts';
 import { thrownText } from '../protocol/thrown-text.ts';
 
@@ -30,4 +31,10 @@ function asTransferError(error: unknown): TransferError {
   return new TransferError('INVALID_ARGUMENT', `An argument of fetch could not be read: ${thrownText(error)}`, {
     cause: error,
   });
+}
+
+/** The end of a sentence that tells why a shard could not begin or ended. */
+export function because(cause: unknown): string {
+  const why = isError(cause) ? (cause.message.split('\n', 1)[0] as string) : '';
+  return why === '' ? '.' : `: ${why.replace(/\.$/, '')}.`;
 }

@@ -5,7 +5,6 @@
 
 import { inspect } from 'node:util';
 import type { MessagePort } from 'node:worker_threads';
-import { isError } from '../protocol/built-ins.ts';
 import { TransferError } from '../protocol/errors.ts';
 import type { PaceLimits } from '../protocol/pace-options.ts';
 import type { ShardConfig, ShardStats, ShardTask } from '../protocol/port/control.ts';
@@ -14,7 +13,7 @@ import { takeDetour } from './detour.ts';
 import { isObserved } from './diagnostics.ts';
 import { PoolDispatcher } from './dispatcher/dispatcher.ts';
 import { Exchange, type ExchangeOwner } from './exchange.ts';
-import { fetchFailure } from './failure.ts';
+import { because, fetchFailure } from './failure.ts';
 import { type FetchAllInput, type FetchAllOptions, type FetchAllResult, fetchAll } from './fetch-all.ts';
 import { discard } from './fetch-body.ts';
 import { FetchCalls } from './fetch-calls.ts';
@@ -405,10 +404,9 @@ export class Pool {
   #noShardLives(): TransferError {
     const death = this.#keepers.map((keeper) => keeper.lastDeath).find((each) => each !== undefined);
     const cause = death ?? this.#threads?.lastError;
-    const why = isError(cause) ? `: ${cause.message}` : '';
     return new TransferError(
       'SHARD_LOST',
-      `No worker thread lives: each ended several times within seconds and the pool waits before it tries again${why}`,
+      `No worker thread lives: each ended several times within seconds and the pool waits before it tries again${because(cause)}`,
       { cause },
     );
   }

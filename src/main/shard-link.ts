@@ -5,7 +5,7 @@
  */
 
 import type { MessagePort } from 'node:worker_threads';
-import { isError, isUint8Array } from '../protocol/built-ins.ts';
+import { isUint8Array } from '../protocol/built-ins.ts';
 import { TransferError } from '../protocol/errors.ts';
 import { BatchLink } from '../protocol/port/batch-link.ts';
 import type { BatchReader } from '../protocol/port/batch-reader.ts';
@@ -35,6 +35,7 @@ import {
 } from '../protocol/port/response-frames.ts';
 import { readSession, writeSession } from '../protocol/port/session-frames.ts';
 import type { Exchange } from './exchange.ts';
+import { because } from './failure.ts';
 import type { CertificateSource } from './response-tls.ts';
 import type { SessionShelf } from './session-store.ts';
 
@@ -281,10 +282,8 @@ export class ShardLink {
 
   #lossOf(): TransferError {
     if (this.neverBegan) {
-      const why = isError(this.deathCause) ? `: ${this.deathCause.message}` : '.';
-      return new TransferError('SHARD_LOST', `The shard for this request could not begin${why}`, {
-        cause: this.deathCause,
-      });
+      const sentence = `The shard for this request could not begin${because(this.deathCause)}`;
+      return new TransferError('SHARD_LOST', sentence, { cause: this.deathCause });
     }
     const sentence = this.#closing
       ? 'The shard that carried this request was ended.'
