@@ -307,8 +307,11 @@ export class Connection implements SocketOwner, ResponseSink {
    */
   #idleEvent(events: number): void {
     const count = this.#multi.io.read(this.#entry.socket);
-    if (this.#tls !== null) this.#noteTls(TLS_MORE | TLS_READ_WANTS_WRITE);
-    if ((events & EVENT_IN) !== 0) this.#idleReads++;
+    if (this.#tls !== null) {
+      this.#noteTls(TLS_MORE | TLS_READ_WANTS_WRITE);
+      // Of one without TLS an event that finds nothing was not true, which is harmless however often (rule 32).
+      if ((events & EVENT_IN) !== 0) this.#idleReads++;
+    }
     if (count < 0 && isTransient(count) && this.#tlsState === 0 && this.#idleReads <= IDLE_READS_MAX) return;
     this.#multi.placer.closeIdle(this);
   }
