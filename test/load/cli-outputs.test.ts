@@ -10,6 +10,7 @@ import { fileURLToPath } from 'node:url';
 import { describe, expect, test } from 'vitest';
 import { answerAtOnce, endings, startServer } from './rig.ts';
 
+const NODE_MAJOR = Number(process.versions.node.split('.')[0]);
 const COMMAND = fileURLToPath(new URL('../../dist/cli/main.js', import.meta.url));
 const folder = mkdtempSync(path.join(tmpdir(), 'shardfetch-outputs-'));
 endings.push(() => rm(folder, { recursive: true }));
@@ -166,7 +167,15 @@ describe.concurrent('the command line', () => {
     ]);
     const stderr = child.stderr.setEncoding('utf8').toArray();
     const [code] = await once(child, 'close');
-    expect([code, (await stderr).join('')]).toEqual([
+    const said = (await stderr).join('');
+    // From 24 on Node opens fewer files at once to load modules: what comes then is what the command itself finds wrong.
+    if (NODE_MAJOR >= 24) {
+      expect(code).toBe(command === 'get' ? 3 : 4);
+      expect(said).toMatch(/shardfetch: [^\n]*\.\n$/);
+      expect(said).not.toMatch(/\n +at /);
+      return;
+    }
+    expect([code, said]).toEqual([
       4,
       'shardfetch: This process may have 48 open files, too few to load what it is made of; raise the limit to 128 or more (ulimit -n 128).\n',
     ]);
