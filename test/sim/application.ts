@@ -219,6 +219,7 @@ export class Application {
   #call(what: string, act: () => unknown): void {
     this.trace?.(`${this.#clock.nowMs.toFixed(3)} ${what}`);
     this.#ledger.turn++;
+    this.#ledger.turnBeganMs = this.#clock.nowMs;
     try {
       act();
     } catch (error) {
@@ -417,7 +418,9 @@ export class Application {
         this.#multi.add(client.transfer);
       } catch (error) {
         // What the timer callback did is told by an add that was done all the same.
-        if (!(error instanceof MultiError) || client.transfer.multi === this.#multi) throw error;
+        // It was removed in it, even.
+        const isAdded = client.run !== run || client.transfer.multi === this.#multi;
+        if (!(error instanceof MultiError) || isAdded) throw error;
         // Nothing was added.
         client.run = null;
         this.#ledger.runs.splice(this.#ledger.runs.indexOf(run), 1);

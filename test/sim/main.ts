@@ -117,7 +117,9 @@ function runWorker(take: () => Batch | null, told: (report: BatchReport) => void
         return;
       }
       watch = setTimeout(() => {
-        reject(new Error(`seeds ${batch.first} to ${batch.first + batch.count - 1}: one of them does not return`));
+        reject(
+          new Error(`seeds ${batch.first} to ${batch.first + batch.count - 1} failed: one of them does not return`),
+        );
       }, BATCH_MS_MAX);
       worker.postMessage(batch);
     };

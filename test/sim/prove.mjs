@@ -42,7 +42,7 @@ function isFound(copy, { name, file, from, to }, seeds) {
   );
   const output = run(copy, seeds);
   writeFileSync(path, healthy);
-  const found = /seed \d+ failed: .*/.exec(output)?.[0];
+  const found = /seeds? \d[\d to]* failed: .*/.exec(output)?.[0];
   const count = /^(\d+) of \d+ seeds in .*$/gm;
   const last = [...output.matchAll(count)].at(-1)?.[0] ?? output.slice(-500);
   console.log(`${name}: ${found === undefined ? `NOT FOUND, ${last}` : found.slice(0, 200)}`);
