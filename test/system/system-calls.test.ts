@@ -22,11 +22,14 @@ afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
 let runs = 0;
 
+/** So many threads read the program's files that none of them comes to close as many as the thread of the sockets does. */
+const SPREAD = ['-E', 'UV_THREADPOOL_SIZE=64'];
+
 /** Runs the requests under strace; the lines of its trace. */
 async function traced(call: string, injection: string[], host: string, options: object): Promise<[Ended, string[]]> {
   const url = (await serve()).replace('127.0.0.1', host);
   const trace = path.join(folder, `trace-${runs++}`);
-  const strace = ['strace', '-f', '-yy', '-o', trace, '-e', `trace=${call}`, ...injection];
+  const strace = ['strace', '-f', '-yy', ...SPREAD, '-o', trace, '-e', `trace=${call}`, ...injection];
   const child = [process.execPath, fixture('fetches.mjs'), url, String(REQUESTS), JSON.stringify(options)];
   const ended = await run([...strace, ...child]);
   return [ended, existsSync(trace) ? readFileSync(trace, 'latin1').split('\n') : []];
