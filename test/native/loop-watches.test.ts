@@ -10,7 +10,7 @@ import { EVENT_ERR, EVENT_IN, EVENT_OUT } from '../../src/worker/io/io.ts';
 import { type LoopWatches, openLoopWatches } from '../../src/worker/io/loop-watches.ts';
 import { nativeIo } from '../../src/worker/io/native-io.ts';
 import { openWakeup } from '../../src/worker/io/wakeup.ts';
-import { connected, opened, readSoon, serve } from './peer.ts';
+import { connected, opened, readSoon, serve, until } from './peer.ts';
 
 const ENOENT = 2;
 const EEXIST = 17;
@@ -39,7 +39,7 @@ function started(): { watches: LoopWatches; rounds: number[][] } {
 
 async function next(rounds: number[][]): Promise<number[]> {
   rounds.length = 0;
-  for (let turn = 0; turn < 2_000; turn++) {
+  for (const end = performance.now() + 10_000; performance.now() < end; ) {
     if (rounds.length > 0) return rounds[0] as number[];
     await delay(1);
   }
@@ -140,8 +140,19 @@ describe('watching', () => {
     watches.look();
     expect(watches.take()).toBe(1);
     expect([...watches.events.subarray(0, 3)]).toEqual([socket, EVENT_IN, 0]);
-    watches.look();
-    expect(watches.take()).toBe(0);
+    // Both looks within a millisecond, which a thread that loses its core between them needs another try for.
+    let found = -1;
+    for (let round = 0; round < 1_000 && found === -1; round++) {
+      const end = performance.now() + 2;
+      while (performance.now() < end);
+      const began = performance.now();
+      watches.look();
+      expect(watches.take()).toBe(1);
+      watches.look();
+      const count = watches.take();
+      if (performance.now() - began < 1) found = count;
+    }
+    expect(found).toBe(0);
   });
 
   test('10,000 events of one round are all handed over', async () => {
@@ -209,10 +220,13 @@ describe('pollDescriptors', () => {
     const began = performance.now();
     expect(pollDescriptors(triples, 1, 60_000)).toBe(0);
     expect(performance.now() - began).toBeGreaterThanOrEqual(99);
-    expect(performance.now() - began).toBeLessThan(1_000);
+    // Of the minute that it was told.
+    expect(performance.now() - began).toBeLessThan(30_000);
     peer.write('x');
-    await delay(30);
-    expect(pollDescriptors(triples, 3, 0)).toBe(2);
+    await until(
+      () => pollDescriptors(triples, 3, 0),
+      (count) => count === 2,
+    );
     expect([...triples.subarray(0, 6)]).toEqual([loud, EVENT_IN, 0, loud, EVENT_IN | EVENT_OUT, 0]);
     expect(pollDescriptors(triples, 0, 0)).toBe(0);
     expect(pollDescriptors(triples, 4, 0)).toBe(-EINVAL);
@@ -220,10 +234,14 @@ describe('pollDescriptors', () => {
   });
 
   test('what is no descriptor of ours is said to be ready, and is not waited for', () => {
-    const triples = Int32Array.from([0, EVENT_IN, 0, 1_000_000, EVENT_IN, 0, -1, EVENT_IN, 0]);
-    const began = performance.now();
-    expect(pollDescriptors(triples, 3, 100)).toBe(3);
-    expect(performance.now() - began).toBeLessThan(90);
+    const took = Array.from({ length: 20 }, () => {
+      const triples = Int32Array.from([0, EVENT_IN, 0, 1_000_000, EVENT_IN, 0, -1, EVENT_IN, 0]);
+      const began = performance.now();
+      expect(pollDescriptors(triples, 3, 100)).toBe(3);
+      return performance.now() - began;
+    });
+    // The thread may lose its core within any of them.
+    expect(Math.min(...took)).toBeLessThan(90);
   });
 
   test('a wakeup is readable from the first send to the clear', () => {

@@ -66,9 +66,9 @@ export function opened(family: AddressFamily): number {
   return socket;
 }
 
-/** Repeats a call until its answer is what the test waits for; throws after 10 s, with the last answer. */
+/** Repeats a call until its answer is what the test waits for; throws after 20 s, with the last answer. */
 export async function until<T>(call: () => T, wanted: (answer: T) => boolean): Promise<T> {
-  const end = performance.now() + 10_000;
+  const end = performance.now() + 20_000;
   for (;;) {
     const answer = call();
     if (wanted(answer)) return answer;

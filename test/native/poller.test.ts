@@ -23,7 +23,7 @@ function openPoller(): Poller {
 
 /** Waits until something comes, as triples. */
 async function waited(poller: Poller): Promise<number[][]> {
-  for (let turn = 0; turn < 1000; turn++) {
+  for (const end = performance.now() + 10_000; performance.now() < end; ) {
     const count = poller.wait(0);
     if (count < 0) throw new Error(`wait answered ${count}`);
     if (count > 0)
@@ -150,13 +150,14 @@ describe('wait', () => {
       expect(poller.wait(timeoutMs)).toBe(0);
       return io.now() - start;
     };
-    expect(took(0)).toBeLessThan(15);
+    // The shortest of many: the thread may lose its core within any of them.
+    expect(Math.min(...Array.from({ length: 50 }, () => took(0)))).toBeLessThan(0.9);
     expect(took(0.25)).toBeGreaterThanOrEqual(0.9);
     expect(took(30)).toBeGreaterThanOrEqual(29);
     for (const long of [1e9, -1, Number.POSITIVE_INFINITY, Number.NaN]) {
       const ms = took(long);
       expect(ms).toBeGreaterThanOrEqual(99);
-      expect(ms).toBeLessThan(1000);
+      expect(ms).toBeLessThan(8_000);
     }
   });
 });
