@@ -12,17 +12,20 @@ import {
   poolFor,
   rejection,
 } from '../wire/checks.ts';
-import { answer, rawPeer, request, type Step, send, serve } from '../wire/raw-peer.ts';
+import { answer, deferred, rawPeer, request, type Step, send, serve } from '../wire/raw-peer.ts';
 
 expectNoSocketLeaks();
 
-/** Answers with the path; `/slow…` after a while, `/never…` not at all. */
-const byPath: Step = async (connection) => {
-  const path = /^\S+ (\S+)/.exec(connection.requests.at(-1) as string)?.[1] as string;
-  if (path.startsWith('/never')) return;
-  if (path.startsWith('/slow')) await delay(150);
-  await connection.write(answer(path));
-};
+/** Answers with the path; `/slow…` after a while, or when the test says so, `/never…` not at all. */
+const byPathWhen =
+  (slow: () => Promise<unknown>): Step =>
+  async (connection) => {
+    const path = /^\S+ (\S+)/.exec(connection.requests.at(-1) as string)?.[1] as string;
+    if (path.startsWith('/never')) return;
+    if (path.startsWith('/slow')) await slow();
+    await connection.write(answer(path));
+  };
+const byPath = byPathWhen(() => delay(150));
 
 function* urls(origin: string, count: number, noted?: number[]): Generator<string> {
   for (let index = 0; index < count; index++) {
@@ -57,21 +60,29 @@ async function all<T>(results: AsyncIterable<T>): Promise<T[]> {
   return collected;
 }
 
-async function settled(pool: Pool, inputs: Iterable<string>, concurrency = 4): Promise<string[]> {
+/** `onText`: called when one more is there. */
+async function settled(
+  pool: Pool,
+  inputs: Iterable<string>,
+  concurrency = 4,
+  onText?: (count: number) => void,
+): Promise<string[]> {
   const texts: string[] = [];
   for await (const { index, input, status, ...rest } of pool.fetchAll(inputs, { concurrency })) {
     const text = 'value' in rest ? await rest.value.text() : (rest.reason as Error).message;
-    texts.push(`${index} ${new URL(input).pathname} ${status} ${text}`);
+    onText?.(texts.push(`${index} ${new URL(input).pathname} ${status} ${text}`));
   }
   return texts;
 }
 
 describe.each(PLACES.slice(0, 2))('$name', ({ shards }) => {
   test('every input has its result, in the order in which they settle', async () => {
-    const peer = await rawPeer(serve(byPath));
+    const others = deferred();
+    const peer = await rawPeer(serve(byPathWhen(() => others.promise)));
     const pool = poolFor({ shards });
     const inputs = [`${peer.origin}/slow`, `${peer.origin}/1`, `${peer.origin}/2`];
-    expect(await settled(pool, inputs)).toEqual([
+    // The slow one has its answer when both others were taken.
+    expect(await settled(pool, inputs, 4, (count) => count === 2 && others.resolve())).toEqual([
       expect.stringMatching(/^[12] /),
       expect.stringMatching(/^[12] /),
       '0 /slow fulfilled /slow',
@@ -151,9 +162,11 @@ describe.each(PLACES.slice(0, 2))('$name', ({ shards }) => {
   });
 
   test("a request's own signal, whoever made it, aborts it alone; leaving the loop aborts it too, and nobody listens to it then", async () => {
-    const peer = await rawPeer(serve(byPath));
+    let aborted = deferred();
+    const peer = await rawPeer(serve(byPathWhen(() => aborted.promise)));
     const pool = poolFor({ shards });
     for (const [at, own] of [new AbortController(), new OwnMadeController()].entries()) {
+      aborted = deferred();
       const signal = own.signal as unknown as AbortSignal;
       const results = pool.fetchAll([
         [`${peer.origin}/never-own${at}`, { signal }] as const,
@@ -168,6 +181,7 @@ describe.each(PLACES.slice(0, 2))('$name', ({ shards }) => {
       const reason = new Error('mine');
       own.abort(reason);
       expect(await first).toMatchObject({ value: { index: 0, status: 'rejected', reason } });
+      aborted.resolve();
       expect(await (await results.next()).value?.input).toEqual([`${peer.origin}/slow${at}`, { signal: null }]);
       await results.return(undefined);
       await eventually(async () => (await pool.stats()).inFlight === 0, 'nothing is under way');
@@ -235,7 +249,8 @@ describe.each(PLACES.slice(0, 2))('$name', ({ shards }) => {
   });
 
   test('inputs that throw: what is under way is given, then the error', async () => {
-    const peer = await rawPeer(serve(byPath));
+    let quick = deferred();
+    const peer = await rawPeer(serve(byPathWhen(() => quick.promise)));
     const pool = poolFor({ shards });
     const broken = new Error('no more');
     const sync = function* () {
@@ -248,10 +263,13 @@ describe.each(PLACES.slice(0, 2))('$name', ({ shards }) => {
     };
     for (const inputs of [sync, later]) {
       const given: string[] = [];
+      quick = deferred();
       const error = await rejection(
         (async () => {
-          for await (const result of pool.fetchAll(inputs() as AsyncIterable<string>))
+          for await (const result of pool.fetchAll(inputs() as AsyncIterable<string>)) {
             given.push(`${result.index} ${result.status}`);
+            quick.resolve();
+          }
         })(),
       );
       expect(error).toBe(broken);

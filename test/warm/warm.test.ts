@@ -86,7 +86,10 @@ describe.each(PLACES.slice(0, 2))('$name', ({ shards }) => {
     const peer = await rawPeer(serve(send(answer('ok'))));
     const pool = poolFor({ shards, connections: { idleMs: 150 } });
     expect(await pool.warm(peer.origin, 2)).toBe(2);
+    // The peer may take them later than they end.
+    await peer.connection(1);
     await peer.quiet();
+    expect(peer.connections).toHaveLength(2);
     const closing = await rawPeer([request(), fin()], serve(send(answer('again'))));
     const another = poolFor({ shards });
     expect(await another.warm(closing.origin)).toBe(1);
@@ -137,6 +140,7 @@ test('a pool closes while connections are being opened', async () => {
   const warming = pool.warm(peer.origin, 2);
   await Promise.all([warming, pool.close()]);
   expect(await warming).toBe(2);
+  await peer.connection(1);
   await peer.quiet();
   await delay(0);
 });
