@@ -67,6 +67,8 @@ export async function apiServer(): Promise<ApiServer> {
     const body = await text(request);
     await ROUTES[path]?.(request, response, body, asked.filter((other) => other === line).length);
   });
+  // No client finds a connection closed that it was about to use.
+  server.keepAliveTimeout = 60_000;
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');
   onTestFinished(() => {

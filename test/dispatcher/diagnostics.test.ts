@@ -15,7 +15,19 @@ import { UndiciInstrumentation } from '@opentelemetry/instrumentation-undici';
 import { BasicTracerProvider, InMemorySpanExporter, SimpleSpanProcessor } from '@opentelemetry/sdk-trace-base';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { PLACES, poolFor, rejection } from '../wire/checks.ts';
-import { answer, closedPort, head, rawPeer, request, reset, send, serve, wait } from '../wire/raw-peer.ts';
+import {
+  answer,
+  closedPort,
+  deferred,
+  gate,
+  head,
+  rawPeer,
+  request,
+  reset,
+  send,
+  serve,
+  wait,
+} from '../wire/raw-peer.ts';
 
 const NAMES = ['create', 'bodySent', 'headers', 'trailers', 'error'];
 
@@ -85,14 +97,20 @@ describe.each(PLACES.slice(0, 2))('$name', ({ shards }) => {
 
   test('failures, before and within the body, and aborts', async () => {
     const partial = head('HTTP/1.1 200 OK', 'Content-Length: 9');
-    const peer = await rawPeer([request(), send(`${partial}a`), wait(20), reset()], [request(), wait(60_000)]);
+    const headSeen = deferred();
+    const peer = await rawPeer(
+      [request(), send(`${partial}a`), gate(headSeen.promise), reset()],
+      [request(), wait(60_000)],
+    );
     const pool = poolFor({ shards });
     const closed = record();
     await rejection(pool.fetch(`http://127.0.0.1:${await closedPort()}/`));
     expect(closed.names).toEqual(['create', 'bodySent', 'error']);
     expect(closed.messages[2].error).toMatchObject({ code: 'COULDNT_CONNECT', errno: 'ECONNREFUSED' });
     const cut = record();
-    await rejection(pool.fetch(peer.url, { method: 'POST' }).then((response) => response.text()));
+    const response = await pool.fetch(peer.url, { method: 'POST' });
+    headSeen.resolve();
+    await rejection(response.text());
     expect(cut.names).toEqual(['create', 'bodySent', 'sendHeaders', 'headers', 'error']);
     const reason = new Error('mine');
     const aborted = record();

@@ -11,7 +11,9 @@ import {
   answer,
   bytes,
   closedPort,
+  deferred,
   fin,
+  gate,
   head,
   rawPeer,
   request,
@@ -98,13 +100,19 @@ describe.each(CASES)('$shape, $name', ({ shards, record }) => {
 
   test('trailers, and a body in pieces', async () => {
     const chunked = head('HTTP/1.1 200 OK', 'Transfer-Encoding: chunked');
+    const firstSeen = deferred();
     const peer = await rawPeer([
       request(),
       send(`${chunked}1\r\na\r\n`),
-      wait(30),
+      gate(firstSeen.promise),
       send('1\r\nb\r\n0\r\nX-Sum: 7\r\nx-other: 8\r\n\r\n'),
     ]);
-    const { handler, events, over } = record();
+    const self = record();
+    const { handler, events, over } = self;
+    self.onEvent = (event) => {
+      if (event === 'data a') firstSeen.resolve();
+      return undefined;
+    };
     poolFor({ shards }).dispatcher().dispatch({ origin: peer.origin, path: '/', method: 'GET' }, handler);
     await over;
     expect(events.slice(3)).toEqual(['data a', 'data b', 'end X-Sum=7;x-other=8;']);
@@ -225,8 +233,7 @@ describe.each(CASES)('$shape, $name', ({ shards, record }) => {
     self.onEvent = (event) => (event.startsWith('head') ? 'pause' : undefined);
     const pool = poolFor({ shards });
     pool.dispatcher().dispatch({ origin: peer.origin, path: '/', method: 'GET' }, self.handler);
-    await eventually(() => self.events.length === 3, 'the head came');
-    await delay(50);
+    await eventually(async () => (await pool.stats()).completed === 1, 'all of it came');
     expect(self.events).toHaveLength(3);
     self.resume();
     expect(self.events.slice(3)).toEqual(['data abc', 'end ']);
@@ -249,12 +256,17 @@ describe.each(CASES)('$shape, $name', ({ shards, record }) => {
         if (!event.startsWith(at)) return undefined;
         if (at === 'head') return 'pause';
         if (at === 'start') self.abort(reason);
-        else setImmediate(self.abort, reason);
+        if (at === 'data') setImmediate(self.abort, reason);
         return undefined;
       };
       dispatcher.dispatch({ origin: peer.origin, path: '/', method: 'GET' }, self.handler);
+      if (at === 'all sent') {
+        // Sooner, it might not have begun its connection, whose script would be the next request's.
+        await eventually(() => peer.requests().length === 1, 'the request is there');
+        self.abort(reason);
+      }
       if (at === 'head') {
-        await eventually(() => self.events.length === 3, 'the head came');
+        await eventually(async () => (await pool.stats()).completed === 1, 'all of it came');
         self.abort(reason);
       }
       await self.over;

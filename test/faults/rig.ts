@@ -115,9 +115,9 @@ export async function expectBalance(pool: Pool, inFlight = 0): Promise<PoolStats
   return stats;
 }
 
-/** Until `look` answers true; what does not come within 8 s does not come. */
+/** Until `look` answers true; what does not come within 20 s does not come. */
 export async function eventually(look: () => boolean | Promise<boolean>, what: string): Promise<void> {
-  const end = performance.now() + 8_000;
+  const end = performance.now() + 20_000;
   while (!(await look())) {
     if (performance.now() > end) throw new Error(`${what} did not come`);
     await delay(5);

@@ -104,6 +104,8 @@ describe.each<Death>(['terminate', 'throws', 'exits'])('a shard ends by %s', (de
 
   test('descriptors go with it', async () => {
     const server = await serve();
+    // Nothing of the tests before it is still to be closed.
+    await eventually(() => workers.length === 0, 'the end of every thread');
     const before = descriptors();
     const pool = makePool({ shards: 2, placement: 'spread' });
     for (let round = 0; round < 2; round++) {
@@ -143,14 +145,20 @@ test('a request that comes in the very turn of the death settles', async () => {
 test('three deaths within 10 s with one shard: fetch fails at once while it backs off, and works again later', async () => {
   const server = await serve();
   const pool = makePool({ shards: 1 });
+  let killed = 0;
   for (let death = 1; death <= 3; death++) {
     expect(await (await pool.fetch(server.url)).text()).toBe('ok');
+    killed = performance.now();
     kill(workers.at(-1), 'terminate');
     await eventually(async () => (await pool.stats()).shardsLost === death, 'the loss');
   }
-  const began = performance.now();
+  // At once is before anything else has happened: no timer, no event.
+  let isLater = false;
+  setImmediate(() => {
+    isLater = true;
+  });
   const error = await rejection(pool.fetch(server.url));
-  expect(performance.now() - began).toBeLessThan(50);
+  expect(isLater).toBe(false);
   expectLoss(error, 'fetch failed', server.url);
   // Refused before it began: it is in no count.
   expect(await expectBalance(pool)).toMatchObject({ started: 3, completed: 3, shards: [] });
@@ -162,8 +170,8 @@ test('three deaths within 10 s with one shard: fetch fails at once while it back
       ),
     'the end of the back-off',
   );
-  expect(performance.now() - began).toBeGreaterThan(900);
-  expect(performance.now() - began).toBeLessThan(3_000);
+  // The pause is one second, and begins with the death; the next would be two.
+  expect(performance.now() - killed).toBeGreaterThan(990);
 });
 
 test('three deaths within 10 s with two shards: the other serves everything meanwhile', async () => {
@@ -180,9 +188,11 @@ test('three deaths within 10 s with two shards: the other serves everything mean
     await eventually(() => !workers.includes(next as (typeof workers)[0]), 'the death');
   }
   await eventually(async () => (await pool.stats()).shardsLost === 3, 'the loss');
+  // In one turn: what comes later may find the pause over.
+  const counted = pool.stats();
   const responses = await Promise.all(Array.from({ length: 20 }, () => pool.fetch(server.url)));
   expect(new Set(responses.map((response) => response.connection.shard)).size).toBe(1);
-  expect((await pool.stats()).shards.length).toBe(1);
+  expect((await counted).shards.length).toBe(1);
   await eventually(async () => (await pool.stats()).shards.length === 2, 'the end of the back-off');
   const both = await Promise.all(Array.from({ length: 20 }, () => pool.fetch(server.url)));
   expect(new Set(both.map((response) => response.connection.shard)).size).toBe(2);
@@ -193,7 +203,8 @@ describe.each(['close', 'destroy'] as const)('pool.%s()', (how) => {
   async function endsPromptly(pool: Pool): Promise<void> {
     const began = performance.now();
     await pool[how]();
-    expect(performance.now() - began).toBeLessThan(2_500);
+    // A shard that does not answer is waited for one second; a watchdog, or a peer that never answers, would take ten and more.
+    expect(performance.now() - began).toBeLessThan(8_000);
     await eventually(() => workers.length === 0, 'the end of every thread');
     await pool.close();
     await pool.destroy();
@@ -327,7 +338,10 @@ test('50 rounds of death at random moments under load: every fetch settles and t
   await eventually(() => workers.length === 0, 'the end of every thread');
 });
 
-test('a shard that runs out of memory is a death like any other', async () => {
+/** Of tests that start a program, or many threads: seconds on idle cores, many times that on busy ones. */
+const PROGRAM_MS = 120_000;
+
+test('a shard that runs out of memory is a death like any other', { timeout: PROGRAM_MS }, async () => {
   const server = await serve();
   const script = path.join(root, 'test/faults/fixtures/out-of-memory.mjs');
   // A young generation of the usual size, moved to the old one at once, is more than Node leaves a thread that is out of memory
@@ -344,7 +358,9 @@ test('a shard that runs out of memory is a death like any other', async () => {
   });
 });
 
-test('a shard that cannot load its addon: fetch fails and says which command to run; close() settles', async () => {
+test('a shard that cannot load its addon: fetch fails and says which command to run; close() settles', {
+  timeout: PROGRAM_MS,
+}, async () => {
   // A copy of the package as it is published, without a binary.
   const copy = mkdtempSync(path.join(tmpdir(), 'shardfetch-'));
   onTestFinished(() => rmSync(copy, { recursive: true }));
@@ -364,17 +380,19 @@ test('a shard that cannot load its addon: fetch fails and says which command to 
     console.log(JSON.stringify({ failures, closeMs: performance.now() - began }));
   `;
   for (const shards of ['1', '0']) {
-    const { stdout } = await run(process.execPath, ['--input-type=module', '-e', script, shards], { timeout: 20_000 });
+    const { stdout } = await run(process.execPath, ['--input-type=module', '-e', script, shards], { timeout: 50_000 });
     const { failures, closeMs } = JSON.parse(stdout) as { failures: string[][]; closeMs: number };
     for (const failure of failures) {
       expect(failure[0], `shards: ${shards}`).toBe('SHARD_LOST');
       expect(failure.join('\n'), `shards: ${shards}`).toContain('npm rebuild shardfetch');
     }
-    expect(closeMs).toBeLessThan(2_000);
+    expect(closeMs).toBeLessThan(8_000);
   }
 });
 
-test('threads ended at every moment of their start end alone, not with the whole process', async () => {
+test('threads ended at every moment of their start end alone, not with the whole process', {
+  timeout: PROGRAM_MS,
+}, async () => {
   // In a process of its own: what is feared is the end of it.
   const script = `
     import { Pool } from 'shardfetch';
@@ -388,7 +406,10 @@ test('threads ended at every moment of their start end alone, not with the whole
     }
     console.log('alive');
   `;
-  const { stdout } = await run(process.execPath, ['--input-type=module', '-e', script], { cwd: root, timeout: 25_000 });
+  const { stdout } = await run(process.execPath, ['--input-type=module', '-e', script], {
+    cwd: root,
+    timeout: 110_000,
+  });
   expect(stdout).toBe('alive\n');
 });
 

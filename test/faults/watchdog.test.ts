@@ -4,7 +4,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { expect, test } from 'vitest';
 import { eventually, expectBalance, expectLoss, kill, type Loss, makePool, rejection, serve, workers } from './rig.ts';
 
-test.concurrent('a shard that spins is ended after some 10 s and replaced; the other serves meanwhile', async () => {
+test('a shard that spins is ended after some 10 s and replaced; the other serves meanwhile', async () => {
   const server = await serve();
   const pool = makePool({ shards: 2, placement: 'spread' });
   await Promise.all([0, 1].map(async () => (await pool.fetch(server.url)).text()));
@@ -17,7 +17,8 @@ test.concurrent('a shard that spins is ended after some 10 s and replaced; the o
   const error = (await Promise.race(hanging.map((promise) => rejection(promise)))) as Loss;
   const took = performance.now() - began;
   expect(took).toBeGreaterThan(8_500);
-  expect(took).toBeLessThan(13_000);
+  // Its timers of the main thread may come late on a busy machine, and they are ten.
+  expect(took).toBeLessThan(25_000);
   expectLoss(error, 'fetch failed', `${server.url}hang`);
   expect((error.cause.cause as Error).message).toContain('10 s');
   for (const response of server.open) response.end('alive');
@@ -33,7 +34,7 @@ test.concurrent('a shard that spins is ended after some 10 s and replaced; the o
   );
   expect(new Set(shards).size).toBe(2);
   expect(await expectBalance(pool)).toMatchObject({ failed: 1, shardsLost: 1 });
-}, 30_000);
+}, 60_000);
 
 test('close() with a shard that spins and carries nothing settles within seconds', async () => {
   const server = await serve();
@@ -43,5 +44,6 @@ test('close() with a shard that spins and carries nothing settles within seconds
   await delay(50);
   const began = performance.now();
   await pool.close();
-  expect(performance.now() - began).toBeLessThan(2_500);
+  // It is given one second to answer; the watchdog would take ten.
+  expect(performance.now() - began).toBeLessThan(8_000);
 });
