@@ -1,9 +1,8 @@
 /** CONTRACT.md rules 62, 63 and 65 where the server or the application says how long a connection rests: Keep-Alive, clear. */
 
-import { setTimeout as delay } from 'node:timers/promises';
 import { describe, expect, test } from 'vitest';
 import { MultiError } from '../../src/worker/multi/index.ts';
-import { get, Names, Rig, type Server, type ServerConnection, serve } from './rig.ts';
+import { get, Names, Rig, type Server, type ServerConnection, StillClock, serve } from './rig.ts';
 
 /** Answers each request of a connection with the next of these field lines; the last goes on. */
 function telling(...fields: string[]): Promise<Server> {
@@ -17,23 +16,27 @@ const isReused = async (rig: Rig, url: string): Promise<boolean> => (await rig.f
 describe("contract/rule-62 (amended) a server's Keep-Alive: timeout=N is honoured less one second", () => {
   test('N seconds: closed by the timer after N - 1, not before', async () => {
     const server = await telling('Keep-Alive: timeout=2\r\n');
-    const rig = new Rig();
-    // Its rest begins after this, and the timer is never early.
-    const began = performance.now();
+    const clock = new StillClock();
+    const rig = new Rig({ io: clock.io });
     await rig.fetch({ url: server.url });
-    await rig.until(() => rig.multi.stats().idle === 0);
-    expect(performance.now() - began).toBeGreaterThan(999);
-    expect(performance.now() - began).toBeLessThan(1_900);
+    expect(rig.timers.at(-1)).toBe(1_000);
+    clock.passes(999);
+    rig.multi.timeout();
+    expect(rig.multi.stats().idle).toBe(1);
+    clock.passes(1);
+    rig.multi.timeout();
+    expect(rig.multi.stats().idle).toBe(0);
     await rig.until(() => server.open === 0);
     expect(rig.multi.stats().connections).toBe(0);
   });
 
   test('not used again when the time is over and the timer has not fired yet', async () => {
     const server = await telling('Keep-Alive: timeout=2, max=100\r\n');
-    const rig = new Rig();
+    const clock = new StillClock();
+    const rig = new Rig({ io: clock.io });
     await rig.fetch({ url: server.url });
     expect(await isReused(rig, server.url)).toBe(true);
-    await delay(1_020);
+    clock.passes(1_020);
     const { transfer } = get({ url: server.url });
     rig.multi.add(transfer);
     await rig.end(transfer);
@@ -91,49 +94,52 @@ describe("contract/rule-62 (amended) a server's Keep-Alive: timeout=N is honoure
 
   test('what was said once holds while nothing else is said', async () => {
     const server = await telling('Keep-Alive: timeout=2\r\n', '');
-    const rig = new Rig();
+    const clock = new StillClock();
+    const rig = new Rig({ io: clock.io });
     await rig.fetch({ url: server.url });
     expect(await isReused(rig, server.url)).toBe(true);
-    await delay(1_020);
-    rig.step();
+    clock.passes(1_020);
+    rig.multi.timeout();
     expect(rig.multi.stats().idle).toBe(0);
   });
 
   test('a shorter time than before counts from the response that says it', async () => {
     const server = await telling('Keep-Alive: timeout=60\r\n', 'Keep-Alive: timeout=2\r\n');
-    const rig = new Rig();
+    const clock = new StillClock();
+    const rig = new Rig({ io: clock.io });
     await rig.fetch({ url: server.url });
     await rig.fetch({ url: server.url });
-    await delay(1_020);
-    rig.step();
+    clock.passes(1_020);
+    rig.multi.timeout();
     expect(rig.multi.stats().idle).toBe(0);
   });
 
   test('each use begins it anew, and costs no timer', async () => {
     const server = await telling('Keep-Alive: timeout=2\r\n');
-    const rig = new Rig();
-    const began = performance.now();
-    let uses = 0;
-    let last = began;
-    while (performance.now() - began < 1_600) {
-      last = performance.now();
+    const clock = new StillClock();
+    const rig = new Rig({ io: clock.io });
+    for (let use = 0; use < 40; use++) {
+      clock.passes(use === 20 ? 990 : 40);
+      rig.multi.timeout();
       await rig.fetch({ url: server.url });
-      uses++;
-      await rig.drive(5);
     }
     expect(server.connections.length).toBe(1);
     // Once when it first rested, once when that time was over; the rest is what each transfer's own clocks make.
     const { timers } = rig.multi;
     expect(timers.size).toBeLessThanOrEqual(2);
-    expect(uses).toBeGreaterThan(20);
-    await rig.until(() => rig.multi.stats().idle === 0);
-    expect(performance.now() - last).toBeGreaterThan(999);
+    clock.passes(999);
+    rig.multi.timeout();
+    expect(rig.multi.stats().idle).toBe(1);
+    clock.passes(1);
+    rig.multi.timeout();
+    expect(rig.multi.stats().idle).toBe(0);
   });
 
   test('one that is over lies above one that is not: the latter is used, the former closed', async () => {
     const held: ServerConnection[] = [];
     const server = await serve((connection) => held.push(connection));
-    const rig = new Rig();
+    const clock = new StillClock();
+    const rig = new Rig({ io: clock.io });
     const [long, short] = [get({ url: server.url }), get({ url: server.url })];
     rig.multi.add(long.transfer);
     rig.multi.add(short.transfer);
@@ -142,7 +148,7 @@ describe("contract/rule-62 (amended) a server's Keep-Alive: timeout=N is honoure
     await rig.until(() => rig.multi.stats().idle === 1);
     held[1]?.reply('ok', 'Keep-Alive: timeout=2\r\n');
     await rig.until(() => rig.multi.stats().idle === 2);
-    await delay(1_020);
+    clock.passes(1_020);
     const next = get({ url: server.url });
     rig.multi.add(next.transfer);
     rig.multi.timeout();

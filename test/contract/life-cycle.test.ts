@@ -110,7 +110,7 @@ test('contract/rule-06 remove drops the unread message; nothing of the transfer 
   rig.multi.add(first.transfer);
   rig.multi.add(second.transfer);
   // Not `step`, which would read the messages.
-  for (const end = performance.now() + 5000; rig.multi.stats().done < 2 && performance.now() < end; ) {
+  for (const end = performance.now() + 10_000; rig.multi.stats().done < 2 && performance.now() < end; ) {
     for (const [socket, events] of rig.ready()) rig.multi.action(socket, events);
     rig.fireTimer();
     await new Promise(setImmediate);
@@ -132,7 +132,7 @@ test('contract/rule-06 a transfer removed in mid-exchange hears nothing more', a
   rig.multi.add(got.transfer);
   await rig.until(() => got.body === 'first');
   server.last.socket.write('!');
-  await new Promise((resolve) => setTimeout(resolve, 20));
+  await rig.arrived(1);
   rig.multi.remove(got.transfer);
   await rig.drive(20);
   expect(got).toMatchObject({ body: 'first', ended: 0 });
@@ -169,7 +169,8 @@ test('contract/rule-08 remove is quick while the name is looked up, and the late
   expect(names.asked).toEqual(['slow.test']);
   const began = performance.now();
   rig.multi.remove(transfer);
-  expect(performance.now() - began).toBeLessThan(20);
+  // It waits for nothing, not even for a moment; a machine may hold it up.
+  expect(performance.now() - began).toBeLessThan(2_000);
   expect(rig.multi.stats()).toMatchObject({ current: 0, running: 0, connections: 0 });
   names.answer(rig, 1, ['127.0.0.1']);
   expect(rig.multi.stats()).toMatchObject({ connections: 0, opened: 0 });
@@ -228,7 +229,7 @@ test('contract/rule-11 close in any state: running, resolving, queued, paused, i
   expect(rig.watched.size).toBe(0);
   expect(names.closed).toBe(1);
   expect(all.map(({ transfer }) => transfer.info.state)).toEqual(['new', 'new', 'new', 'new']);
-  await expect.poll(() => server.open).toBe(0);
+  await expect.poll(() => server.open, { timeout: 8_000 }).toBe(0);
 });
 
 test('contract/rule-12 what a transfer has may be set after add, before the first drive', async () => {
@@ -290,13 +291,17 @@ test('contract/rule-37 after the first adds one call of timeout() starts everyth
 });
 
 test('contract/rule-40 one message per completion, in order, with its result; those that come meanwhile are included', async () => {
-  const server = await serve((connection, request) => {
-    const after = Number(/\/(\d+)/.exec(request)?.[1]);
-    setTimeout(() => (after === 110 ? connection.socket.destroy() : connection.reply()), after);
-  });
+  const held = new Map<string, ServerConnection>();
+  const server = await serve((connection, request) => held.set(request.split(' ')[1] as string, connection));
   const rig = new Rig();
-  const all = [210, 10, 110].map((ms) => get({ url: server.url + ms }));
+  const all = ['last', 'first', 'second'].map((name) => get({ url: server.url + name }));
   for (const { transfer } of all) rig.multi.add(transfer);
+  await rig.until(() => held.size === 3);
+  held.get('/first')?.reply();
+  await rig.until(() => rig.messages.length === 1);
+  held.get('/second')?.socket.destroy();
+  await rig.until(() => rig.messages.length === 2);
+  held.get('/last')?.reply();
   await rig.until(() => rig.multi.running === 0);
   rig.step();
   expect(rig.messages.map((message) => [message.transfer, message.error?.code])).toEqual([
@@ -321,14 +326,15 @@ test('contract/rule-40 one message per completion, in order, with its result; th
 
 test('contract/rule-41 reading never scans: unread messages of removed transfers cost nothing', () => {
   const rig = new Rig();
-  const all = Array.from({ length: 4000 }, () => new Transfer({ url: 'http://255.255.255.255/' }));
+  const all = Array.from({ length: 20_000 }, () => new Transfer({ url: 'http://255.255.255.255/' }));
   for (const transfer of all) rig.multi.add(transfer);
   rig.multi.timeout();
-  expect(rig.multi.stats()).toMatchObject({ running: 0, done: 4000 });
+  expect(rig.multi.stats()).toMatchObject({ running: 0, done: 20_000 });
+  // Some milliseconds; seconds where each removal looks through the others.
   const began = performance.now();
   for (let index = 0; index < all.length; index += 2) rig.multi.remove(all[index] as Transfer);
   const read = [...rig.multi.messages()].map((message) => message.transfer);
-  expect(performance.now() - began).toBeLessThan(200);
+  expect(performance.now() - began).toBeLessThan(2_000);
   expect(read).toEqual(all.filter((_, index) => index % 2 === 1));
 });
 

@@ -1,7 +1,6 @@
 /** CONTRACT.md §2.2, 2.4 and 2.8: the socket callback, action, assign. The rig checks rules 13 and 14 in every test. */
 
 import { fstatSync } from 'node:fs';
-import { setTimeout as delay } from 'node:timers/promises';
 import { expect, test } from 'vitest';
 import { Transfer, WATCH_IN, WATCH_INOUT, WATCH_OUT, WATCH_REMOVE } from '../../src/worker/multi/index.ts';
 import { fullListener } from '../full-listener.ts';
@@ -9,8 +8,7 @@ import { get, Names, Rig, type ServerConnection, type SocketCall, serve, sleep }
 
 function isOpen(descriptor: number): boolean {
   try {
-    fstatSync(descriptor);
-    return true;
+    return fstatSync(descriptor).isSocket();
   } catch {
     return false;
   }
@@ -44,24 +42,17 @@ test('contract/rule-13 what changes and changes back within a turn is no change'
 });
 
 test('contract/rule-14 the wish replaces the former one: an upload that stalls wants in and out, then in alone', async () => {
-  let resumed: (() => void) | undefined;
+  let reached = false;
   const server = await serve((connection) => {
     connection.socket.pause();
-    resumed = () => connection.socket.resume();
-    setTimeout(() => connection.socket.resume(), 30);
-    connection.socket.on('data', () => undefined);
-    let bytes = 0;
-    connection.socket.on('data', (chunk) => {
-      bytes += chunk.length;
-      if (bytes >= 16_000_000) connection.reply();
-    });
+    reached = true;
   });
   const rig = new Rig();
   const body = new Uint8Array(20_000_000);
   const { transfer } = get({ url: server.url, method: 'POST', body, forbidReuse: true });
   rig.multi.add(transfer);
-  await rig.until(() => resumed !== undefined);
-  await rig.until(() => rig.whats.includes(WATCH_INOUT) || transfer.info.state !== 'sending');
+  await rig.until(() => reached);
+  await rig.until(() => rig.whats.includes(WATCH_INOUT));
   rig.multi.remove(transfer);
   expect(rig.whats).toEqual([WATCH_OUT, WATCH_INOUT, WATCH_REMOVE]);
 
@@ -85,16 +76,23 @@ test('contract/rule-16 REMOVE comes before the close; the next socket of that nu
       return undefined;
     },
   });
-  await rig.fetch({ url: server.url, forbidReuse: true });
-  const { socket } = seen[0] as { socket: number };
-  expect(isOpen(socket)).toBe(false);
-  const before = seen.length;
-  await rig.fetch({ url: server.url, forbidReuse: true });
+  const numbers = new Set<number>();
+  // The kernel gives the lowest free number: the same again, unless something else of the process took it or freed one in between.
+  for (let use = 0; use < 50 && numbers.size === use; use++) {
+    const before = seen.length;
+    await rig.fetch({ url: server.url, forbidReuse: true });
+    const its = seen.slice(before);
+    expect(its.map((call) => call.what)).toEqual([2, 1, 4]);
+    expect(its.map((call) => call.data)).toEqual([
+      undefined,
+      `data of call ${before + 1}`,
+      `data of call ${before + 2}`,
+    ]);
+    numbers.add(its[0]?.socket as number);
+    expect(isOpen(its[0]?.socket as number)).toBe(false);
+  }
+  expect(numbers.size, 'no number came again').toBeLessThan(seen.length / 3);
   expect(seen.every((call) => call.open)).toBe(true);
-  expect(seen.map((call) => call.what)).toEqual([2, 1, 4, 2, 1, 4]);
-  // The kernel gives the lowest free number: the same again.
-  expect(seen[before]).toMatchObject({ socket, data: undefined });
-  expect(seen[before - 1]?.data).toBe('data of call 2');
 });
 
 test('contract/rule-17 on keep-alive nothing changes: the socket stays on in, told once for many requests', async () => {
@@ -205,9 +203,7 @@ test('contract/rule-31 action(socket) moves only the transfers of that socket', 
   rig.multi.add(b.transfer);
   await rig.until(() => held.length === 2);
   for (const connection of held) connection.reply();
-  await delay(20);
-  const ready = rig.ready();
-  expect(ready.length).toBe(2);
+  const ready = await rig.arrived(2);
   expect(rig.multi.action(...(ready[0] as [number, number]))).toBe(1);
   expect([a.ended + b.ended, a.body + b.body]).toEqual([1, 'ok']);
   expect(rig.multi.timeout()).toBe(1);
@@ -247,7 +243,7 @@ test('contract/rule-32 events are a hint: spurious ones are harmless in every st
   await rig.until(() => got.body === 'ab');
   spurious();
   held[0]?.socket.write('cd');
-  await delay(20);
+  await rig.arrived(1);
   const { socket } = rig.socketCalls.at(-1) as SocketCall;
   expect(rig.multi.action(socket, 0)).toBe(0);
   expect(got).toMatchObject({ body: 'abcd', ended: 1 });
@@ -296,8 +292,7 @@ test('contract/rule-33 a stale event in the batch that closed the socket finds n
   rig.multi.add(b.transfer);
   await rig.until(() => held.length === 2);
   for (const connection of held) connection.reply();
-  await delay(20);
-  const sockets = rig.ready().map(([socket]) => socket);
+  const sockets = (await rig.arrived(2)).map(([socket]) => socket);
   const of = (transfer: Transfer): number =>
     rig.socketCalls.find((call) => call.transfer === transfer && sockets.includes(call.socket))?.socket as number;
   const batch = [of(a.transfer), of(b.transfer), of(b.transfer)].flatMap((socket) => [socket, 1, 0]);

@@ -3,7 +3,7 @@
 import { describe, expect, test } from 'vitest';
 import type { Io } from '../../../src/worker/io/io.ts';
 import { nativeIo } from '../../../src/worker/io/native-io.ts';
-import { get, Rig, serve } from '../rig.ts';
+import { get, Rig, StillClock, serve } from '../rig.ts';
 
 const EMFILE = 24;
 const ENFILE = 23;
@@ -77,7 +77,7 @@ describe('hostile/147', () => {
     rig.multi.remove(held.transfer);
     const began = performance.now();
     for (const { transfer } of waiting) expect(await rig.end(transfer)).toBeNull();
-    expect(performance.now() - began).toBeLessThan(1_000);
+    expect(performance.now() - began).toBeLessThan(8_000);
     // First come, first served.
     expect(server.paths).toEqual(['/held', '/0', '/1', '/2']);
   });
@@ -89,10 +89,11 @@ describe('hostile/147', () => {
     const rig = new Rig({ io: scarcity.io, driving: 'hand' });
     const all = Array.from({ length: 20 }, () => get({ url: server.url }));
     for (const { transfer } of all) rig.multi.add(transfer);
-    await rig.drive(520);
+    const began = performance.now();
+    await rig.until(() => scarcity.asked >= 25);
     // Each once, then the first of them every 100 ms.
-    expect(scarcity.asked).toBeGreaterThanOrEqual(22);
-    expect(scarcity.asked).toBeLessThanOrEqual(25);
+    expect(scarcity.asked).toBe(25);
+    expect(performance.now() - began).toBeGreaterThanOrEqual(499);
     expect(rig.timers.length).toBeLessThanOrEqual(12);
     scarcity.room = 100;
     await rig.until(() => rig.multi.running === 0);
@@ -123,12 +124,11 @@ describe('hostile/147', () => {
 
   test('an idle connection of another host is given up for it', async () => {
     const [server, other] = [await serve(), await serve()];
-    const rig = new Rig({ io: new Scarcity(1).io });
+    // Time stands still, so the clock that comes every 100 ms does not help.
+    const rig = new Rig({ io: new StillClock(new Scarcity(1).io).io });
     expect((await rig.fetch({ url: server.url })).body).toBe('ok');
-    const began = performance.now();
     expect((await rig.fetch({ url: other.url })).body).toBe('ok');
-    expect(performance.now() - began).toBeLessThan(90);
-    expect(server.open).toBe(0);
+    await rig.until(() => server.open === 0);
     expect(rig.multi.stats()).toMatchObject({ connections: 1, idle: 1 });
   });
 
@@ -176,10 +176,19 @@ describe('hostile/147', () => {
     'the resolver finds none (%s): what looks a name up waits, and fails with the errno at its clock',
     async (errno, advice) => {
       for (const when of ['opening', 'looking up'] as const) {
-        const rig = new Rig({ io: resolverWithout(errno, when, () => true) });
-        const began = performance.now();
-        const { error } = await rig.fetch({ url: 'http://localhost/', timeouts: { connectMs: 250 } });
-        expect(performance.now() - began).toBeGreaterThanOrEqual(249);
+        let refused = 0;
+        const clock = new StillClock(resolverWithout(errno, when, () => ++refused > 0));
+        const rig = new Rig({ io: clock.io });
+        const { transfer } = get({ url: 'http://localhost/', timeouts: { connectMs: 250 } });
+        rig.multi.add(transfer);
+        await rig.until(() => refused > 0);
+        clock.passes(249);
+        rig.multi.timeout();
+        expect(transfer.info.state).toBe('dialing');
+        clock.passes(1);
+        rig.multi.timeout();
+        const error = await rig.end(transfer);
+        rig.multi.remove(transfer);
         expect(error).toMatchObject({ code: 'COULDNT_CONNECT', errno, limit: 'timeouts.connectMs' });
         expect(error?.message).toContain(advice);
         expect(rig.multi.timers.size).toBe(0);
@@ -200,8 +209,8 @@ describe('hostile/147', () => {
       await rig.until(() => rig.multi.running === 0);
       expect(all.map(({ body }) => body)).toEqual(['ok', 'ok', 'ok']);
       // Sooner than by the clock, which comes every 100 ms, but a name service may take its time.
-      expect(performance.now() - began).toBeLessThan(2_000);
-      expect(server.open).toBe(0);
+      expect(performance.now() - began).toBeLessThan(8_000);
+      await rig.until(() => server.open === 0);
     },
   );
 

@@ -125,7 +125,7 @@ describe('contract/rule-55 a connected socket is handed in', () => {
     expect(closed).toEqual([]);
     rig.multi.close();
     expect(closed).toEqual([descriptor]);
-    await expect.poll(() => server.open).toBe(0);
+    await expect.poll(() => server.open, { timeout: 8_000 }).toBe(0);
   });
 
   test('one that is not connected after all waits for its clock', async () => {
@@ -152,7 +152,7 @@ describe('contract/rule-56 closeSocket', () => {
     expect(got.body).toBe('ok');
     await rig.until(() => closed.length === 2);
     expect(closed.some(isOpen)).toBe(false);
-    await expect.poll(() => server.open).toBe(0);
+    await rig.until(() => server.open === 0);
   });
 
   test("is the hook of the transfer that opened, long after it is gone, not the last user's", async () => {
