@@ -11,7 +11,7 @@ describe.concurrent('connections of a run', () => {
       url: server.url,
       connectionStages: [
         { durationMs: 300, to: 10 },
-        { durationMs: 300, to: 10 },
+        { durationMs: 1_500, to: 10 },
         { durationMs: 600, to: 2 },
         { durationMs: 200, to: 2 },
       ],

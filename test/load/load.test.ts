@@ -49,41 +49,41 @@ describe.concurrent('closed loop', () => {
       response.setHeader('connection', 'close');
       response.end('once');
     });
-    const result = await load({ url: server.url, connections: 20, connectRate: 50, durationMs: 1_000 });
+    const result = await load({ url: server.url, connections: 20, connectRate: 50, durationMs: 2_000 });
     checkSums(result);
-    // 50 a second, and what may be caught up with.
-    expect(result.connections.opened).toBeGreaterThan(15);
-    expect(result.connections.opened).toBeLessThanOrEqual(60);
+    // 50 a second, and what may be caught up with. A machine that is busy makes fewer of them.
+    expect(result.connections.opened).toBeGreaterThan(10);
+    expect(result.connections.opened).toBeLessThanOrEqual(110);
   });
 
   test('thinking: a request per connection and thought', async () => {
     const server = await startServer(answerAtOnce);
-    const result = await load({ url: server.url, connections: 5, thinkMs: [80, 120], durationMs: 1_000 });
+    const result = await load({ url: server.url, connections: 5, thinkMs: [80, 120], durationMs: 2_000 });
     checkSums(result);
-    expect(result.requests.completed).toBeGreaterThanOrEqual(10);
-    expect(result.requests.completed).toBeLessThanOrEqual(65);
+    // Each has its first at once; a machine that is busy makes thoughts longer, and none shorter.
+    expect(result.requests.completed).toBeGreaterThan(5);
+    expect(result.requests.completed).toBeLessThanOrEqual(5 * (2_000 / 80));
   });
 
   test('connections rise and fall with their stages', async () => {
     const server = await startServer((_request, response) => void setTimeout(() => response.end('late'), 10));
-    let most = 0;
     const result = await load({
       url: server.url,
       connectionStages: [
         { durationMs: 600, to: 30 },
-        { durationMs: 800, to: 30 },
+        { durationMs: 1_600, to: 30 },
         { durationMs: 600, to: 2 },
-        { durationMs: 1_500, to: 2 },
+        { durationMs: 2_000, to: 2 },
       ],
-      onProgress: () => {
-        most = Math.max(most, server.connections.open);
-      },
     });
     checkSums(result);
-    expect(server.connections.peak).toBeGreaterThanOrEqual(20);
+    // As the run saw them: a server that is busy accepts late. And one that the checks before the run made.
+    expect(result.connections.peak).toBe(30);
+    expect(server.connections.opened).toBeGreaterThanOrEqual(31);
     expect(server.connections.peak).toBeLessThanOrEqual(31);
-    expect(result.perSecond.at(-1)?.connections).toBeLessThanOrEqual(3);
-    expect(most).toBeGreaterThan(2);
+    const perSecond = result.perSecond.map(({ connections }) => connections);
+    expect(Math.max(...perSecond.slice(0, -1))).toBeGreaterThan(3);
+    expect(perSecond.at(-1)).toBeLessThanOrEqual(3);
   });
 });
 
@@ -125,7 +125,8 @@ describe.concurrent('open loop', () => {
       rate: 100,
       connections: 3,
       lateMax: 10,
-      timeoutMs: 400,
+      // Longer than a machine that is busy holds a thread up: a connection that was not looked at is none.
+      timeoutMs: 1_500,
       durationMs: 1_000,
     });
     checkSums(result);
@@ -134,7 +135,7 @@ describe.concurrent('open loop', () => {
     expect(notStarted).toBeGreaterThan(60);
     expect(failed).toBe(started);
     expect(result.errors).toEqual({ TOTAL_TIMEOUT: started });
-    expect(result.errorExamples.TOTAL_TIMEOUT).toContain('within 400 ms');
+    expect(result.errorExamples.TOTAL_TIMEOUT).toContain('within 1500 ms');
   });
 });
 
@@ -184,17 +185,21 @@ describe.concurrent('what is sent', () => {
     const file = (name: string) => new URL(`../tls/certificates/${name}.pem`, import.meta.url);
     const good = readFileSync(file('good'));
     const server = https.createServer({ key: good, cert: good }, (_request, response) => response.end('safe'));
-    await once(server.listen(0, '127.0.0.1'), 'listening');
+    // It answers a handshake only after a while: one that ends in the turn in which it began took no time that a clock read once a
+    // turn can see.
+    const listener = net.createServer({ pauseOnConnect: true }, (socket) => {
+      setTimeout(() => server.emit('connection', socket.resume()), 50);
+    });
+    await once(listener.listen(0, '127.0.0.1'), 'listening');
     endings.push(
-      () => server.close(),
+      () => listener.close(),
       () => server.closeAllConnections(),
     );
-    const url = `https://127.0.0.1:${(server.address() as net.AddressInfo).port}/`;
+    const url = `https://127.0.0.1:${(listener.address() as net.AddressInfo).port}/`;
     const result = await load({ url, tls: { ca: readFileSync(file('root')) }, requests: 20, connections: 2 });
     checkSums(result);
     expect(result.requests.completed).toBe(20);
     expect(result.latency.phases.tls).toMatchObject({ count: 2 });
-    // Of the two: a handshake that ends in the turn in which it began took no time that a clock read once a turn can see.
     expect(result.latency.phases.tls.maxUs).toBeGreaterThan(0);
     const insecure = await load({ url, tls: { rejectUnauthorized: false }, requests: 2, connections: 1 });
     expect(insecure.requests.completed).toBe(2);
@@ -234,28 +239,31 @@ describe.concurrent('what goes wrong', () => {
   });
 
   test('a server that goes away is not hammered, and what failed is told', async () => {
-    const server = net.createServer((socket) => socket.destroy()).listen(0, '127.0.0.1');
-    await once(server, 'listening');
+    let accepted = 0;
+    const server = net.createServer((socket) => {
+      socket.destroy();
+      // The first one is of the checks before the run.
+      if (++accepted === 5) server.close();
+    });
+    await once(server.listen(0, '127.0.0.1'), 'listening');
     const { port } = server.address() as net.AddressInfo;
-    const running = load({
+    const result = await load({
       url: `http://127.0.0.1:${port}/`,
       connections: 10,
-      durationMs: 1_000,
+      durationMs: 2_000,
       onProgress: () => {},
     });
-    setTimeout(() => server.close(), 300);
-    const result = await running;
     checkSums(result);
     expect(result.requests.completed).toBe(0);
     expect(result.errors.COULDNT_CONNECT).toBeGreaterThan(0);
     // Ten connections, each trying ten times a second.
-    expect(result.errors.COULDNT_CONNECT).toBeLessThan(150);
+    expect(result.errors.COULDNT_CONNECT).toBeLessThan(250);
   });
 
   test('nothing of the warm-up is in the result, no byte of it either', async () => {
     const server = await startServer((_request, response) => void setTimeout(() => response.end('0123456789'), 30));
     for (const model of [{}, { rate: 100 }]) {
-      const result = await load({ url: server.url, connections: 5, durationMs: 400, warmupMs: 200, ...model });
+      const result = await load({ url: server.url, connections: 5, durationMs: 1_000, warmupMs: 200, ...model });
       checkSums(result);
       expect(result.requests.completed).toBeGreaterThan(5);
       expect(result.bytes.received).toBe(result.requests.completed * 10);
@@ -277,7 +285,7 @@ describe.concurrent('what goes wrong', () => {
     };
     const began = performance.now();
     await expect(load({ url: server.url, connections: 2, durationMs: 60_000, onProgress })).rejects.toBe(reason);
-    expect(performance.now() - began).toBeLessThan(10_000);
+    expect(performance.now() - began).toBeLessThan(25_000);
     expect(calls).toBe(1);
   });
 
@@ -288,12 +296,12 @@ describe.concurrent('what goes wrong', () => {
     const onProgress = ({ completed }: LoadProgress) => completed > 3 && controller.abort();
     const { signal } = controller;
     const result = await load({ url: server.url, connections: 3, durationMs: 60_000, signal, onProgress });
-    expect(performance.now() - began).toBeLessThan(10_000);
+    expect(performance.now() - began).toBeLessThan(25_000);
     checkSums(result);
     expect(result.verdict).toBe('interrupted');
     expect(result.requests.completed).toBeGreaterThan(3);
     expect(result.requests.unfinished).toBeLessThanOrEqual(3);
-    expect(result.durationMs).toBeLessThan(5_000);
+    expect(result.durationMs).toBeLessThan(20_000);
   });
 });
 
