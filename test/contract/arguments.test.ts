@@ -101,13 +101,13 @@ test.each([
   driver.run();
   old.stop();
   try {
-    const got = get({ url: server.url, timeouts: { totalMs: 2_000 } });
+    const got = get({ url: server.url, timeouts: { totalMs: 12_000 } });
     await new Promise<void>((done) => {
       driver.onTurn = () => {
         if (multi.nextDone() !== null) done();
       };
       // Nobody would tell of a transfer that nobody drives.
-      setTimeout(done, 3_000).unref();
+      setTimeout(done, 15_000).unref();
       multi.add(got.transfer);
     });
     expect(got.transfer.info).toMatchObject({ state: 'done', status: 200 });

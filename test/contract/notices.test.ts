@@ -1,6 +1,5 @@
 /** CONTRACT.md §2.5 and 2.6: notifications. What may be called inside stands in recursion.test.ts. */
 
-import { setTimeout as delay } from 'node:timers/promises';
 import { expect, test } from 'vitest';
 import { type Notification, Transfer } from '../../src/worker/multi/index.ts';
 import { deadPort, get, Rig, type ServerConnection, serve } from './rig.ts';
@@ -109,9 +108,8 @@ test('contract/rule-43 from remove on nothing is told of a transfer, also when i
   for (const transfer of transfers) rig.multi.add(transfer);
   await rig.until(() => held.length === 2);
   for (const connection of held) connection.reply();
-  await delay(100);
   // Both complete in one turn; while the first is told of, the second is removed and added.
-  const ready = rig.ready();
+  const ready = await rig.arrived(2);
   rig.multi.actions(Int32Array.from(ready.flatMap(([socket, events]) => [socket, events, 0])), ready.length);
   expect(told.length).toBe(1);
   await rig.until(() => held.length === 3);

@@ -4,7 +4,7 @@ import { createHash } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
 import { expect, test } from 'vitest';
 import { PAUSE } from '../../src/worker/multi/index.ts';
-import { get, Rig, serve } from './rig.ts';
+import { get, Rig, StillClock, serve } from './rig.ts';
 
 test('contract/rule-74 a chunk that PAUSE refused comes again first, whole and once', async () => {
   const body = 'abcdefghij'.repeat(40_000);
@@ -80,9 +80,9 @@ test.each([
 test('contract/rule-75 while paused the socket is not watched and no data comes; the body clock stands still', async () => {
   const server = await serve((connection) => {
     connection.socket.write('HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\nhalf');
-    setTimeout(() => connection.socket.write('rest'), 30);
   });
-  const rig = new Rig();
+  const clock = new StillClock();
+  const rig = new Rig({ io: clock.io });
   const got = get({ url: server.url, timeouts: { bodyIdleMs: 60 } });
   rig.multi.add(got.transfer);
   await rig.until(() => got.body === 'half');
@@ -90,7 +90,10 @@ test('contract/rule-75 while paused the socket is not watched and no data comes;
   // At once: outside a turn there is no later moment to tell it.
   expect(rig.watched.size).toBe(0);
   rig.calls.length = 0;
-  await rig.drive(150);
+  server.last.socket.write('rest');
+  await rig.drive(50);
+  clock.passes(150);
+  rig.multi.timeout();
   expect(got.body).toBe('half');
   expect(got.transfer.info.state).toBe('body');
   expect(rig.socketCalls).toEqual([]);
@@ -103,7 +106,8 @@ test('contract/rule-75 the body clock starts over at unpause; totalMs does not s
   const server = await serve((connection) => {
     connection.socket.write('HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\nhalf');
   });
-  const rig = new Rig();
+  const clock = new StillClock();
+  const rig = new Rig({ io: clock.io });
   const body = get({ url: server.url, timeouts: { bodyIdleMs: 120 } });
   const total = get({ url: server.url, timeouts: { bodyIdleMs: 120, totalMs: 500 } });
   rig.multi.add(body.transfer);
@@ -111,11 +115,17 @@ test('contract/rule-75 the body clock starts over at unpause; totalMs does not s
   await rig.until(() => body.body === 'half' && total.body === 'half');
   body.transfer.pause();
   total.transfer.pause();
-  await rig.drive(180);
+  clock.passes(180);
+  rig.multi.timeout();
   body.transfer.unpause();
-  const began = performance.now();
+  clock.passes(119);
+  rig.multi.timeout();
+  expect([body, total].map(({ transfer }) => transfer.info.state)).toEqual(['body', 'body']);
+  clock.passes(1);
+  rig.multi.timeout();
   expect(await rig.end(body.transfer)).toMatchObject({ code: 'BODY_TIMEOUT' });
-  expect(performance.now() - began).toBeGreaterThan(115);
+  clock.passes(200);
+  rig.multi.timeout();
   expect(await rig.end(total.transfer)).toMatchObject({ code: 'TOTAL_TIMEOUT', phase: 'body' });
 });
 
