@@ -3,6 +3,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import http from 'node:http';
 import type { AddressInfo, Socket } from 'node:net';
+import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { endings } from './rig.ts';
 
@@ -12,6 +13,15 @@ export interface Ended {
   readonly code: number | null;
   readonly stdout: Buffer;
   readonly stderr: string;
+}
+
+/** Waits for what a server does in its own time: it accepts one connection a turn, and reads what clients have sent that are gone. */
+export async function eventually(holds: () => boolean, what: string): Promise<void> {
+  const endMs = performance.now() + 20_000;
+  while (!holds()) {
+    if (performance.now() > endMs) throw new Error(`waited in vain until ${what}`);
+    await delay(5);
+  }
 }
 
 export interface RunOptions {
@@ -42,6 +52,7 @@ export interface SocketServer {
   /** Requests by socket, of those that are open or were. */
   readonly requests: Map<Socket, number>;
   open: number;
+  mostOpen: number;
 }
 
 /** Answers at once, unless `handle` does something else. */
@@ -55,10 +66,10 @@ export async function startSocketServer(
     handle(request, response);
   });
   server.keepAliveTimeout = 60_000;
-  const state: SocketServer = { url: '', port: 0, requests, open: 0 };
+  const state: SocketServer = { url: '', port: 0, requests, open: 0, mostOpen: 0 };
   server.on('connection', (socket) => {
     requests.set(socket, 0);
-    state.open++;
+    state.mostOpen = Math.max(state.mostOpen, ++state.open);
     socket.once('close', () => state.open--);
   });
   await new Promise<void>((resolve) => server.listen(0, host, 4_096, resolve));

@@ -92,7 +92,7 @@ export class HoldMerger {
   /** All have told their last. */
   end(): void {
     if (this.#phase === 'opening') this.#endOpening();
-    else this.#cutRest(REST_MS_MIN);
+    else if (!this.#cutRest(REST_MS_MIN)) this.#addRest();
   }
 
   get counts(): HoldCounts {
@@ -118,9 +118,30 @@ export class HoldMerger {
     if (secondOf(toldMs) > secondOf(this.#cutMs)) this.#cut(secondOf(toldMs) * MS_PER_SECOND);
   }
 
-  #cutRest(leastMs: number): void {
+  /** False: too little is left for a second of its own. */
+  #cutRest(leastMs: number): boolean {
     const toldMs = Math.max(...this.#told);
-    if (toldMs - this.#cutMs > leastMs) this.#cut(toldMs);
+    if (toldMs - this.#cutMs <= leastMs) return false;
+    this.#cut(toldMs);
+    return true;
+  }
+
+  /** What is left belongs to the last second of holding: seconds add up to the whole. */
+  #addRest(): void {
+    const last = this.seconds.at(-1);
+    if (last === undefined || last.t < 0) return;
+    const restMs = Math.max(0, Math.max(...this.#told) - this.#cutMs);
+    const { counts } = this;
+    const before = this.#before;
+    this.seconds[this.seconds.length - 1] = {
+      ...last,
+      lengthMs: last.lengthMs + restMs,
+      opened: counts.opened,
+      failed: counts.failed,
+      lost: counts.lost,
+      completed: last.completed + counts.completed - before.completed,
+      requestsFailed: last.requestsFailed + counts.requestsFailed - before.requestsFailed,
+    };
   }
 
   /** Only now is it known how long before the end each second of opening was. */
