@@ -50,7 +50,7 @@ beforeAll(async () => {
     mistakes.set(block, [...told, `line ${block.line + Number(line) - 1}: ${text}`]);
   }
   if (told.includes('tsconfig.json') || told.startsWith('error')) throw new Error(told);
-}, 120_000);
+}, 300_000);
 
 afterAll(() => rmSync(folder, { recursive: true }));
 

@@ -1,8 +1,11 @@
 /** docs/api/ and docs/pool-options.md are what the docstrings say; `npm run docs:api` writes them anew. */
 
 import { fileURLToPath } from 'node:url';
-import { expect, test } from 'vitest';
+import { expect, test, vi } from 'vitest';
 import { ENTRIES, makeReference, silentMembers } from './reference.ts';
+
+// A compiler reads all sources: two seconds on an idle core, half a minute on a busy one.
+vi.setConfig({ testTimeout: 120_000 });
 
 const DOCS = fileURLToPath(new URL('../../docs/', import.meta.url));
 const reference = makeReference();

@@ -1,7 +1,7 @@
 /** Tables that list what the code has: all of it, and nothing else. */
 
 import { readFileSync } from 'node:fs';
-import { expect, test } from 'vitest';
+import { expect, test, vi } from 'vitest';
 import { resolvePoolOptions } from '../../src/main/options.ts';
 import { RETRY_DEFAULTS } from '../../src/main/retry-options.ts';
 import { MULTI_CODES, TRANSFER_CODES } from '../../src/protocol/errors.ts';
@@ -9,6 +9,9 @@ import { ROOT } from './pages.ts';
 import { memberNames, poolOptionRows } from './reference.ts';
 
 const MULTI = 'src/worker/multi/index.ts';
+
+/** A compiler reads all sources for the first test that asks it: two seconds on an idle core, half a minute on a busy one. */
+vi.setConfig({ testTimeout: 120_000 });
 
 test('docs/errors.md has every code, and whose fault it is', () => {
   const rows = rowsUnder(read('errors'), 'Codes');

@@ -9,14 +9,17 @@ const programs = readPages()
   .flatMap(blocksOf)
   .filter(({ kind }) => kind === 'js');
 
-test.concurrent.each(programs)('$name', async ({ text }) => {
+/** Five at once, each with threads of its own: a second on idle cores, half a minute on busy ones. */
+const PROGRAM_MS = 110_000;
+
+test.concurrent.each(programs)('$name', { timeout: PROGRAM_MS + 10_000 }, async ({ text }) => {
   // What it says in comments behind console.log it must print, up to an ellipsis.
   const promised = [...text.matchAll(/^ *(?:else )?console\.log\(.*\); \/\/ (.*)$/gm)].map(
     ([, promise]) => promise as string,
   );
   const run = promisify(execFile)(process.execPath, ['--input-type=module', '--eval', text], {
     cwd: ROOT,
-    timeout: 20_000,
+    timeout: PROGRAM_MS,
   });
   const { stdout } = await run;
   for (const promise of promised) expect(stdout).toContain(promise.split('…')[0]);

@@ -10,7 +10,10 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import { expect, onTestFinished, test } from 'vitest';
+import { expect, onTestFinished, test, vi } from 'vitest';
+
+/** Each starts a program, which takes many seconds on busy cores. */
+vi.setConfig({ testTimeout: 120_000 });
 
 /** Answers `/n` with n bytes. */
 async function server(): Promise<string> {
@@ -44,7 +47,7 @@ function run(example: string, ...values: string[]): Run {
 }
 
 async function until(wanted: () => boolean, program: Run): Promise<void> {
-  for (const end = performance.now() + 10_000; !wanted(); await delay(10)) {
+  for (const end = performance.now() + 50_000; !wanted(); await delay(10)) {
     if (performance.now() > end) throw new Error(`it did not come; the program said: ${program.out()}`);
   }
 }

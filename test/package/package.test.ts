@@ -21,7 +21,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 
 const run = promisify(execFile);
 const root = fileURLToPath(new URL('../..', import.meta.url));
@@ -34,7 +34,10 @@ const installed = path.join(consumer, 'node_modules/shardfetch');
 const commands = path.join(temporary, 'bin');
 const bareEnvironment = { ...process.env, PATH: commands, CC: '/bin/false', CXX: '/bin/false' };
 
-const INSTALL_MS = 60_000;
+/** npm asks its registry or cache; ten seconds on idle cores, more than a minute on busy ones. */
+const INSTALL_MS = 300_000;
+/** Of tests that start programs. */
+vi.setConfig({ testTimeout: 120_000 });
 let packed: string[] = [];
 
 beforeAll(async () => {
