@@ -96,7 +96,7 @@ describe('hostile/114', () => {
     });
     expect(await new Rig().fetch(to(port))).toMatchObject({ error: null, body: 'abcdefghij' });
     // no_renegotiation
-    await expect.poll(() => servers[0]?.alerts[0]).toEqual(Buffer.from([1, 100]));
+    await expect.poll(() => servers[0]?.alerts[0], { timeout: 8_000 }).toEqual(Buffer.from([1, 100]));
   });
 });
 

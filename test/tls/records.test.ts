@@ -5,18 +5,19 @@ import net from 'node:net';
 import path from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { describe, expect, onTestFinished, test } from 'vitest';
+import type { Transfer } from '../../src/worker/multi/index.ts';
 import { get, Rig } from '../contract/rig.ts';
 import { reply, serve, serveRaw, to } from './rig.ts';
 
 const hasOpenssl = spawnSync('openssl', ['version']).status === 0;
 
-async function freePort(): Promise<number> {
-  const listener = net.createServer().listen(0, '127.0.0.1');
-  await new Promise((resolve) => listener.once('listening', resolve));
-  const { port } = listener.address() as net.AddressInfo;
-  await new Promise((resolve) => listener.close(resolve));
-  return port;
+interface SServer {
+  readonly port: number;
+  readonly process: ChildProcess;
+  readonly output: () => string;
 }
+
+type Relay = Awaited<ReturnType<typeof relay>>;
 
 const PRE_SHARED_KEY = 41;
 const EARLY_DATA = 42;
@@ -35,31 +36,93 @@ function clientHelloExtensions(piece: Buffer): number[] {
   return found;
 }
 
-/** What is written to it, it sends; a line of one letter is a command of s_server's. */
-async function sServer(...given: string[]): Promise<{ port: number; process: ChildProcess; output: () => string }> {
-  const port = await freePort();
+/**
+ * What is written to it, it sends; a line of one letter is a command of s_server's, where a read of its input begins with it: what
+ * is written next waits until what the command does has come, or its read takes both.
+ */
+async function sServer(...given: string[]): Promise<SServer> {
   const certificate = path.join(import.meta.dirname, 'certificates', 'good.pem');
-  const args = ['s_server', '-accept', `127.0.0.1:${port}`, '-cert', certificate, '-key', certificate, ...given];
+  const args = ['s_server', '-accept', '127.0.0.1:0', '-cert', certificate, '-key', certificate, ...given];
   const child = spawn('openssl', args, { stdio: ['pipe', 'pipe', 'pipe'] });
   onTestFinished(() => void child.kill('SIGKILL'));
   let text = '';
   for (const stream of [child.stdout, child.stderr]) stream.on('data', (chunk) => (text += String(chunk)));
-  while (!text.includes('ACCEPT')) await delay(20);
-  return { port, process: child, output: () => text };
+  for (;;) {
+    const port = /^ACCEPT 127\.0\.0\.1:(\d+)\n/m.exec(text)?.[1];
+    if (port !== undefined) return { port: Number(port), process: child, output: () => text };
+    await delay(20);
+  }
+}
+
+/**
+ * Between us and s_server, with every piece that we sent and the number of bytes that it said; the way to it stops behind
+ * `heldBehind` bytes until `release`. Only whole records go on: s_server, which blocks, would wait for the rest of one, and hear no
+ * command meanwhile.
+ */
+async function relay(port: number, heldBehind = Number.POSITIVE_INFINITY) {
+  const pieces: Buffer[] = [];
+  let client: net.Socket | undefined;
+  let said = 0;
+  let sent = 0;
+  let released = false;
+  let waiting = Buffer.alloc(0);
+  const relayed = await serveRaw((socket) => {
+    client = socket;
+    const upstream = net.connect(port, '127.0.0.1');
+    upstream.on('error', () => undefined);
+    socket.on('data', (chunk) => {
+      pieces.push(chunk);
+      sent += chunk.length;
+      if (sent > heldBehind && !released) socket.pause();
+      waiting = Buffer.concat([waiting, chunk]);
+      let end = 0;
+      while (waiting.length >= end + 5 && waiting.length >= end + 5 + waiting.readUInt16BE(end + 3)) {
+        end += 5 + waiting.readUInt16BE(end + 3);
+      }
+      upstream.write(waiting.subarray(0, end));
+      waiting = waiting.subarray(end);
+    });
+    socket.on('close', () => upstream.destroy());
+    upstream.on('data', (chunk) => {
+      said += chunk.length;
+      socket.write(chunk);
+    });
+  });
+  const release = (): void => {
+    released = true;
+    client?.resume();
+  };
+  return { port: relayed, pieces, said: () => said, release };
+}
+
+/** Until the kernel's buffers are full: writes wait, and nothing of the body has gone out for a while. */
+async function untilStuck(rig: Rig, transfer: Transfer): Promise<void> {
+  for (let sent = -1; sent !== transfer.bytesSent || sent === 0; ) {
+    sent = transfer.bytesSent;
+    await rig.drive(250);
+  }
+}
+
+/** Gives s_server one command or piece of a response, and drives on until it has acted on it. */
+async function tell(rig: Rig, server: SServer, between: Relay, text: string): Promise<void> {
+  const before = between.said();
+  server.process.stdin?.write(text);
+  await rig.until(() => between.said() > before, `what s_server does at ${JSON.stringify(text)}`);
 }
 
 describe.skipIf(!hasOpenssl)('openssl s_server', () => {
   test('hostile/115 KeyUpdate in mid-body, asked for by the peer, is answered', async () => {
     const server = await sServer('-tls1_3');
+    const between = await relay(server.port);
     const rig = new Rig();
-    const got = get(to(server.port));
+    const got = get(to(between.port));
     rig.multi.add(got.transfer);
     await rig.until(() => server.output().includes('GET / HTTP/1.1'));
     server.process.stdin?.write('HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabcde');
     await rig.until(() => got.body === 'abcde');
     for (const command of ['K', 'k', 'K']) {
-      server.process.stdin?.write(`${command}\n`);
-      await rig.drive(100);
+      await tell(rig, server, between, `${command}\n`);
+      await rig.drive(50);
     }
     server.process.stdin?.write('fghij');
     await rig.until(() => got.ended === 1);
@@ -70,62 +133,33 @@ describe.skipIf(!hasOpenssl)('openssl s_server', () => {
 
   test('hostile/115 KeyUpdate on an idle connection is no stray byte', async () => {
     const server = await sServer('-tls1_3');
+    const between = await relay(server.port);
     const rig = new Rig();
-    const got = get(to(server.port));
+    const got = get(to(between.port));
     rig.multi.add(got.transfer);
     await rig.until(() => server.output().includes('GET / HTTP/1.1'));
     server.process.stdin?.write('HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok');
     await rig.until(() => got.ended === 1);
-    server.process.stdin?.write('K\n');
+    await tell(rig, server, between, 'K\n');
     await rig.drive(200);
     expect(rig.multi.stats().idle).toBe(1);
     server.process.stdin?.write('stray');
     await rig.until(() => rig.multi.stats().idle === 0, 'the drop');
   });
 
-  /**
-   * Between us and s_server, with every piece that we sent; `hold` stops the way to it. Only whole records go on: s_server, which
-   * blocks, would wait for the rest of one, and hear no command meanwhile.
-   */
-  async function relay(port: number) {
-    const pieces: Buffer[] = [];
-    let client: net.Socket | undefined;
-    let waiting = Buffer.alloc(0);
-    const relayed = await serveRaw((socket) => {
-      client = socket;
-      const upstream = net.connect(port, '127.0.0.1');
-      upstream.on('error', () => undefined);
-      socket.on('data', (chunk) => {
-        pieces.push(chunk);
-        waiting = Buffer.concat([waiting, chunk]);
-        let end = 0;
-        while (waiting.length >= end + 5 && waiting.length >= end + 5 + waiting.readUInt16BE(end + 3)) {
-          end += 5 + waiting.readUInt16BE(end + 3);
-        }
-        upstream.write(waiting.subarray(0, end));
-        waiting = waiting.subarray(end);
-      });
-      socket.on('close', () => upstream.destroy());
-      upstream.on('data', (chunk) => socket.write(chunk));
-    });
-    return { port: relayed, pieces, hold: () => client?.pause(), release: () => client?.resume() };
-  }
-
   test('hostile/115 KeyUpdate that cannot be answered, because an upload waits for the socket', async () => {
     const server = await sServer('-tls1_3');
-    const between = await relay(server.port);
+    const between = await relay(server.port, 64 * 1024);
     const rig = new Rig();
     const body = 'x'.repeat(16 * 1024 * 1024);
     const upload = get(to(between.port, 'good.test', { method: 'POST', body }));
     rig.multi.add(upload.transfer);
     await rig.until(() => server.output().includes('POST / HTTP/1.1'));
-    between.hold();
-    // The kernel's buffers fill.
-    await rig.drive(300);
+    await untilStuck(rig, upload.transfer);
     expect(upload.transfer.bytesSent).toBeLessThan(body.length);
-    server.process.stdin?.write('K\n');
-    await rig.drive(300);
-    server.process.stdin?.write('HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n');
+    await tell(rig, server, between, 'K\n');
+    await rig.drive(200);
+    await tell(rig, server, between, 'HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n');
     await rig.drive(200);
     between.release();
     await rig.until(() => upload.transfer.bytesSent >= body.length, 'the end of the upload');
@@ -248,9 +282,8 @@ test('a throttled upload over TLS is whole: writes that wait are offered less la
   const upload = get(to(server.port, 'good.test', options));
   rig.multi.add(upload.transfer);
   await rig.until(() => server.sockets.length === 1);
-  // The kernel's buffers fill, and writes wait.
   server.sockets[0]?.pause();
-  await rig.drive(400);
+  await untilStuck(rig, upload.transfer);
   expect(upload.transfer.bytesSent).toBeLessThan(text.length);
   server.sockets[0]?.resume();
   expect(await rig.end(upload.transfer)).toBe(null);

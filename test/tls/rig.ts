@@ -47,13 +47,18 @@ export async function serve(
   const listener = tls.createServer({ cert: text, key: text, ...options }, (socket) => {
     server.sockets.push(socket);
     let text = '';
+    /** So much must be there before another look at it: a body of MiB that is looked at with every record takes seconds. */
+    let wanted = 0;
     socket.on('error', () => undefined);
     socket.on('data', (chunk) => {
       text += chunk.toString('latin1');
+      if (text.length < wanted) return;
       for (let end = text.indexOf('\r\n\r\n'); end >= 0; end = text.indexOf('\r\n\r\n')) {
         const request = text.slice(0, end + 4);
         const length = Number(/content-length: (\d+)/i.exec(request)?.[1] ?? 0);
-        if (text.length < end + 4 + length) return;
+        wanted = end + 4 + length;
+        if (text.length < wanted) return;
+        wanted = 0;
         const body = text.slice(end + 4, end + 4 + length);
         text = text.slice(end + 4 + length);
         server.requests.push(request);
