@@ -210,11 +210,17 @@ describe('hostile/148 no port is left', () => {
 describe('localPorts', () => {
   test('one, and a range in which taken ones are passed over; all taken is an error that says so', async () => {
     const server = await serve((connection) => connection.index > 0 && connection.reply());
-    const taken = await deadPort();
     const rig = new Rig();
-    const held = get({ url: server.url, localPorts: taken });
-    rig.multi.add(held.transfer);
-    await rig.until(() => server.connections.length === 1 && server.requests.length === 1);
+    const hold = async (): Promise<number> => {
+      const port = await deadPort();
+      const held = get({ url: server.url, localPorts: port });
+      rig.multi.add(held.transfer);
+      await rig.until(() => held.transfer.error !== null || server.requests.length === 1);
+      return held.transfer.error === null ? port : -1;
+    };
+    let taken = -1;
+    // Another program may take the port before it is used here.
+    for (let attempt = 0; attempt < 5 && taken < 0; attempt++) taken = await hold();
     expect(server.last.socket.remotePort).toBe(taken);
     const { error } = await rig.fetch({ url: server.url, localPorts: [taken, taken] });
     expect(error).toMatchObject({ code: 'COULDNT_CONNECT', errno: 'EADDRINUSE' });

@@ -6,6 +6,7 @@
 import { describe, expect, test } from 'vitest';
 import { TransferError } from '../../../src/protocol/errors.ts';
 import { ResponseParser, type ResponseSink } from '../../../src/protocol/http1/response-parser.ts';
+import { cpuMs } from '../cpu-time.ts';
 import { DEFAULT_LIMITS, describeHead, latin1, play, Recorder, seeded, text } from './harness.ts';
 
 const LENGTH_5 = 'HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n';
@@ -350,10 +351,6 @@ describe('failing', () => {
     );
   });
 });
-
-function cpuMs(): number {
-  return process.cpuUsage().user / 1_000;
-}
 
 describe('cost', () => {
   /** Two orders of magnitude above what linear time takes here, and below what quadratic time does. CPU, so that load counts less. */

@@ -3,6 +3,7 @@
 import { expect, test } from 'vitest';
 import { parseChallenges } from '../../../src/main/auth-challenge.ts';
 import { type DigestChallenge, DigestSessions, digestAuthorization, strongest } from '../../../src/main/digest.ts';
+import { cpuMs } from '../cpu-time.ts';
 
 const EXAMPLE =
   'Digest realm="http-auth@example.org", qop="auth, auth-int", algorithm=ALGORITHM, nonce="7ypf/xlj9XXwfDPEoM4URrv/xwf94BcCAzFZH4GiTo0v", opaque="FQhe/qaU925kfnzjCev0ciny7QMkPqMAFRtzCUYo5tdS"';
@@ -81,14 +82,14 @@ test('a field of many challenges, or of many parameters, is not read to its end'
   expect(parseChallenges([Array.from({ length: 100 }, (_, at) => `s${at} a=1`).join(', ')])).toHaveLength(16);
   const [first] = parseChallenges([`Digest ${Array.from({ length: 100 }, (_, at) => `p${at}=1`).join(', ')}`]);
   expect(first?.parameters.size).toBe(32);
-  const begun = performance.now();
+  const begun = cpuMs();
   parseChallenges([
     `Digest a="${'\\"'.repeat(50_000)}`,
     `${' ,'.repeat(50_000)}!`,
     'a'.repeat(100_000),
     `Basic ${'A'.repeat(100_000)}!`,
   ]);
-  expect(performance.now() - begun).toBeLessThan(1_000);
+  expect(cpuMs() - begun).toBeLessThan(1_000);
 });
 
 test('sessions are kept for 1,000 users and origins, those used last', () => {

@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest';
 import { equalShare, type Place, Placement, rankShards } from '../../../src/main/placement.ts';
+import { cpuMs } from '../cpu-time.ts';
 import { randomOf } from '../random.ts';
 
 const origins = Array.from({ length: 2_000 }, (_, index) => `http://host-${index}.test`);
@@ -164,10 +165,10 @@ test('a million quiet keys leave a bounded number behind: those in flight, and t
 
 test('60,000 keys in flight at once are placed in no time', () => {
   const placement = new Placement(4, 6, 'origin', alive);
-  const startMs = performance.now();
+  const startMs = cpuMs();
   for (let key = 0; key < 60_000; key++) placement.choose(placement.placeOf(`http://${key}.test`));
   // It took half a minute where each new key looked at all of them.
-  expect(performance.now() - startMs).toBeLessThan(3_000);
+  expect(cpuMs() - startMs).toBeLessThan(3_000);
   for (let key = 0; key < 60_000; key++) placement.release(placement.placeOf(`http://${key}.test`), 0);
   expect([...placement.load]).toEqual([0, 0, 0, 0]);
 });

@@ -2,22 +2,31 @@
 
 import { expect, test } from 'vitest';
 import { type Waiting, WaitQueue } from '../../../src/main/wait-queue.ts';
+import { cpuMs } from '../cpu-time.ts';
 import { randomOf } from '../random.ts';
 
 const timers = (): number => process.getActiveResourcesInfo().filter((name) => name === 'Timeout').length;
 const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
 
+/** Until it holds, without a timer of its own in between that would be counted; false when it does not for long. */
+async function comes(wanted: () => boolean): Promise<boolean> {
+  for (const end = performance.now() + 10_000; !wanted() && performance.now() < end; ) {
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+  return wanted();
+}
+
 test('in the order of their times, equals as they came, with one timer', async () => {
   const queue = new WaitQueue();
   const woken: number[] = [];
   const before = timers();
-  for (const ms of [30, 10, 20, 10, 0]) queue.add(ms, () => woken.push(ms));
+  for (const ms of [300, 100, 200, 100, 0]) queue.add(ms, () => woken.push(ms));
   expect(timers()).toBe(before + 1);
   expect(queue.size).toBe(5);
-  await pause(60);
-  expect(woken).toEqual([0, 10, 10, 20, 30]);
-  expect(queue.size).toBe(0);
-  expect(timers()).toBe(before);
+  expect(await comes(() => queue.size === 0)).toBe(true);
+  expect(woken).toEqual([0, 100, 100, 200, 300]);
+  // The test runner has timers too, which come and go.
+  expect(await comes(() => timers() <= before)).toBe(true);
 });
 
 test('who is removed is not woken, and the last one takes the timer away', async () => {
@@ -42,7 +51,7 @@ test('who waits for ever, or longer than a timer takes, holds the timer and is n
   const long = queue.add(2 ** 40, () => woken++);
   const others: string[] = [];
   queue.add(5, () => others.push('soon'));
-  await pause(50);
+  expect(await comes(() => others.length > 0)).toBe(true);
   expect([woken, ...others]).toEqual([0, 'soon']);
   const held = timers();
   queue.remove(long);
@@ -54,13 +63,14 @@ test('who waits for ever, or longer than a timer takes, holds the timer and is n
 test('who is woken may add and remove others', async () => {
   const queue = new WaitQueue();
   const woken: string[] = [];
-  const removed = queue.add(2, () => woken.push('removed'));
-  queue.add(1, () => {
+  const removed = queue.add(200, () => woken.push('removed'));
+  queue.add(100, () => {
     woken.push('first');
     queue.remove(removed);
     queue.add(0, () => woken.push('added'));
   });
-  await pause(50);
+  expect(await comes(() => woken.length > 1)).toBe(true);
+  await pause(120);
   expect(woken).toEqual(['first', 'added']);
 });
 
@@ -92,10 +102,10 @@ test('any times, removed in any order: the others are woken in theirs (model)', 
 
 test('100,000 that wait are added and removed in no time', () => {
   const queue = new WaitQueue();
-  const startMs = performance.now();
+  const startMs = cpuMs();
   const all = Array.from({ length: 100_000 }, (_, index) => queue.add(60_000 + (index % 1_000), () => undefined));
   for (const one of all) queue.remove(one);
   // It took 14 s where a sorted list was moved for each.
-  expect(performance.now() - startMs).toBeLessThan(3_000);
+  expect(cpuMs() - startMs).toBeLessThan(3_000);
   expect(queue.size).toBe(0);
 });
