@@ -18,6 +18,6 @@ test.each([
   if (all) console.log(how, report);
   expect(report.problems).toEqual([]);
   expect(report.runs).toBeGreaterThan(all ? 20 : 3);
-  // A thread that is terminated from outside may have answered everything before it ends.
-  expect(report.lost).toBeGreaterThan(report.runs / 4);
+  // The first and the last of the runs may end no thread.
+  expect(report.lost).toBeGreaterThan(report.runs / 2);
 });
