@@ -1,7 +1,7 @@
 /** Proxies that do wrong, over sockets: HOSTILE.md section H where the bytes' timing, the clock or the connection matter. */
 
 import { describe, expect, test } from 'vitest';
-import { Names, Rig, serve } from '../contract/rig.ts';
+import { get, Names, Rig, serve } from '../contract/rig.ts';
 import { ROOT, serveRaw, serve as serveSecure } from '../tls/rig.ts';
 import { httpProxy, socksProxy } from './proxies.ts';
 
@@ -84,10 +84,15 @@ describe('CONNECT', () => {
     const proxy = await httpProxy();
     const rig = new Rig();
     const url = `http://origin.test:${server.port}/`;
-    const stuck = rig.fetch({ url, proxy: { url: `127.0.0.1:${slow}`, tunnel: true }, timeouts: { connectMs: 600 } });
-    const got = await rig.fetch({ url, proxy: { url: proxy.url, tunnel: true } });
-    expect(got).toMatchObject({ error: null, body: 'ok' });
-    expect((await stuck).error?.code).toBe('CONNECT_TIMEOUT');
+    const stuck = get({ url, proxy: { url: `127.0.0.1:${slow}`, tunnel: true }, timeouts: { connectMs: 2_000 } });
+    const quick = get({ url, proxy: { url: proxy.url, tunnel: true } });
+    for (const { transfer } of [stuck, quick]) rig.multi.add(transfer);
+    await rig.until(() => rig.messages.length === 2, 'the end of both');
+    expect(rig.messages.map(({ transfer, error }) => [transfer, error?.code])).toEqual([
+      [quick.transfer, undefined],
+      [stuck.transfer, 'CONNECT_TIMEOUT'],
+    ]);
+    expect(quick.body).toBe('ok');
   });
 });
 
