@@ -130,7 +130,8 @@ export function expectNoSocketLeaks(): void {
   });
   afterAll(async () => {
     await eventually(() => socketsOpen() <= before, `as few sockets are open as before (${before})`);
-  });
+    // Not cut off by the time that hooks have by default.
+  }, 30_000);
 }
 
 /** Where a shard may live; a core of the tests runs over all of them. */

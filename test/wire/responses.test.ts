@@ -4,7 +4,20 @@ import { inspect } from 'node:util';
 import { type FetchResponse, Pool } from 'shardfetch';
 import { afterAll, describe, expect, test } from 'vitest';
 import { checkElsewhere, checkStats, expectNoSocketLeaks, PLACES, rejection } from './checks.ts';
-import { answer, fin, head, type Peer, rawPeer, request, type Script, send, sendApart, serve } from './raw-peer.ts';
+import {
+  answer,
+  deferred,
+  fin,
+  gate,
+  head,
+  type Peer,
+  rawPeer,
+  request,
+  type Script,
+  send,
+  sendApart,
+  serve,
+} from './raw-peer.ts';
 
 expectNoSocketLeaks();
 
@@ -233,14 +246,12 @@ describe('members', () => {
   });
 
   test('timings of a body that takes its time', async () => {
-    const peer = await rawPeer([
-      request(),
-      send('HTTP/1.1 200 OK\r\n\r\n'),
-      ...[1, 2].flatMap(() => [sendApart(['x'], 60)]),
-      fin(),
-    ]);
+    const later = deferred();
+    const peer = await rawPeer([request(), send('HTTP/1.1 200 OK\r\n\r\nx'), gate(later.promise), send('x'), fin()]);
     const response = await pool.fetch(peer.url);
     expect(response.timings.end).toBe(-1);
+    await new Promise((resolve) => setTimeout(resolve, 60));
+    later.resolve();
     expect(await response.text()).toBe('xx');
     expect(response.timings.end).toBeGreaterThanOrEqual(response.timings.firstByte + 50);
   });
@@ -371,10 +382,12 @@ describe('pieces', () => {
   test('a reader that stops holds its own server and nobody else', async () => {
     const body = pattern(12 * 1024 * 1024);
     const peer = await rawPeer([request(), send(`HTTP/1.1 200 OK\r\nContent-Length: ${body.length}\r\n\r\n`, body)]);
-    const response = await pool.fetch(peer.url, { timeouts: { bodyIdleMs: 300 } });
+    // Longer than a busy machine lets this thread, which is the peer, wait for its turn.
+    const bodyIdleMs = 2_000;
+    const response = await pool.fetch(peer.url, { timeouts: { bodyIdleMs } });
     for (let count = 0; count < 20; count++) await checkElsewhere(pool);
     // The clock of the body stands still while nobody reads: the reader's slowness is not the peer's.
-    await new Promise((resolve) => setTimeout(resolve, 700));
+    await new Promise((resolve) => setTimeout(resolve, bodyIdleMs + 500));
     const { shards } = await pool.stats();
     expect(shards[0]?.running).toBe(1);
     expect(Buffer.from(await response.arrayBuffer()).equals(body)).toBe(true);
