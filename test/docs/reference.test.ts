@@ -5,7 +5,7 @@ import { expect, test, vi } from 'vitest';
 import { ENTRIES, makeReference, silentMembers } from './reference.ts';
 
 // A compiler reads all sources: two seconds on an idle core, half a minute on a busy one.
-vi.setConfig({ testTimeout: 120_000 });
+vi.setConfig({ testTimeout: 120_000, hookTimeout: 120_000 });
 
 const DOCS = fileURLToPath(new URL('../../docs/', import.meta.url));
 const reference = makeReference();

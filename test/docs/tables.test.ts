@@ -11,7 +11,7 @@ import { memberNames, poolOptionRows } from './reference.ts';
 const MULTI = 'src/worker/multi/index.ts';
 
 /** A compiler reads all sources for the first test that asks it: two seconds on an idle core, half a minute on a busy one. */
-vi.setConfig({ testTimeout: 120_000 });
+vi.setConfig({ testTimeout: 120_000, hookTimeout: 120_000 });
 
 test('docs/errors.md has every code, and whose fault it is', () => {
   const rows = rowsUnder(read('errors'), 'Codes');

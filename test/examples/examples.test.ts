@@ -13,7 +13,7 @@ import { fileURLToPath } from 'node:url';
 import { expect, onTestFinished, test, vi } from 'vitest';
 
 /** Each starts a program, which takes many seconds on busy cores. */
-vi.setConfig({ testTimeout: 120_000 });
+vi.setConfig({ testTimeout: 120_000, hookTimeout: 120_000 });
 
 /** Answers `/n` with n bytes. */
 async function server(): Promise<string> {

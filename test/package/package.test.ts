@@ -36,8 +36,8 @@ const bareEnvironment = { ...process.env, PATH: commands, CC: '/bin/false', CXX:
 
 /** npm asks its registry or cache; ten seconds on idle cores, more than a minute on busy ones. */
 const INSTALL_MS = 300_000;
-/** Of tests that start programs. */
-vi.setConfig({ testTimeout: 120_000 });
+/** Of tests that start programs, and of hooks that copy or remove thousands of files. */
+vi.setConfig({ testTimeout: 120_000, hookTimeout: 120_000 });
 let packed: string[] = [];
 
 beforeAll(async () => {
