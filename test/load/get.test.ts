@@ -284,7 +284,8 @@ describe.concurrent('shardfetch get', () => {
     await once(server.listen(0, '127.0.0.1'), 'listening');
     endings.push(() => server.close());
     const { port } = server.address() as net.AddressInfo;
-    const { code, stderr } = await get(newFolder(), [`http://127.0.0.1:${port}/a`]);
+    // Quiet: on a busy machine it would say how far it is.
+    const { code, stderr } = await get(newFolder(), ['-q', `http://127.0.0.1:${port}/a`]);
     expect([code, stderr]).toEqual([
       8,
       `shardfetch: http://127.0.0.1:${port}/a answered 404 "\\x9b2J\\x9d0;owned\\x9c${'x'.repeat(28)}…".\n`,
@@ -306,7 +307,7 @@ describe.concurrent('shardfetch get', () => {
       return true;
     });
     const cwd = newFolder();
-    const { code, stderr } = await get(cwd, ['--retry', '2', `${url}/a`]);
+    const { code, stderr } = await get(cwd, ['-q', '--retry', '2', `${url}/a`]);
     expect(code).toBe(11);
     // Each is sent a second time by the engine only where its connection had served before, and none had.
     expect(asked).toHaveLength(3);
@@ -370,11 +371,12 @@ describe.concurrent('shardfetch get', () => {
     const child = spawn(process.execPath, [COMMAND, 'get', '-q', '-o', '-', `${url}/endless`]);
     while (written === 0) await new Promise((resolve) => setTimeout(resolve, 20));
     await new Promise((resolve) => setTimeout(resolve, 1_000));
-    const before = written;
-    await new Promise((resolve) => setTimeout(resolve, 500));
-    // Sockets at both ends, the credit of a body, and the pipe.
+    // Sockets at both ends, the credit of a body, and the pipe. A machine that is busy takes its time to fill them.
+    for (let before = 0; before !== written && written < 32 * 1024 * 1024; ) {
+      before = written;
+      await new Promise((resolve) => setTimeout(resolve, 500));
+    }
     expect(written).toBeLessThan(32 * 1024 * 1024);
-    expect(written).toBe(before);
     child.kill('SIGINT');
     child.stdout.resume();
     await once(child, 'exit');
@@ -397,7 +399,10 @@ describe.concurrent('shardfetch get', () => {
     const stderr = child.stderr.setEncoding('utf8').toArray();
     const [[code], out] = await Promise.all([once(child, 'close'), child.stdout.toArray()]);
     expect(Buffer.concat(out)).toEqual(Buffer.alloc(5));
-    expect([code, (await stderr).join('')]).toEqual([0, expect.stringMatching(/^kept .*\n1 of 2 there; /)]);
+    expect([code, (await stderr).join('')]).toEqual([
+      0,
+      expect.stringMatching(/^(?:. of 2 done.*\n)*kept .*\n(?:. of 2 done.*\n)*1 of 2 there; /),
+    ]);
     expect(isBody(cwd, 'kept')).toBe(true);
     const { files } = JSON.parse(readFileSync(path.join(cwd, 'j'), 'utf8'));
     expect(files).toMatchObject([
@@ -488,7 +493,11 @@ test('on a terminal: a bar for each that runs, drawn over itself, and errors who
   const view = openGetView(output, states, false, { TERM: 'xterm' });
   Object.assign(one, { phase: 'running', bytes: 500_000, total: 1_000_000, received: 500_000 });
   Object.assign(two, { phase: 'running', bytes: 700, received: 700 });
-  await new Promise((resolve) => setTimeout(resolve, 450));
+  // Drawn once more over itself.
+  const beganMs = performance.now();
+  while (!text.includes('\u001b[3A\r\u001b[J') && performance.now() - beganMs < 10_000) {
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
   expect(text).toMatch(/one +\[={10} {10}\] {2}50 % {3}500 kB/);
   expect(text).toMatch(/two +700 B/);
   expect(text).toMatch(/0 of 3 done, 2 running {3}501 kB/);
@@ -549,6 +558,6 @@ describe('names', () => {
     for (const letter of ['a', 'é', '.', '"', '\\'])
       nameFromDisposition(`attachment; filename="${letter.repeat(65_000)}"`);
     // It took 13 seconds for half of one.
-    expect(performance.now() - began).toBeLessThan(2_000);
+    expect(performance.now() - began).toBeLessThan(8_000);
   });
 });

@@ -285,7 +285,7 @@ describe.concurrent('what goes wrong', () => {
     };
     const began = performance.now();
     await expect(load({ url: server.url, connections: 2, durationMs: 60_000, onProgress })).rejects.toBe(reason);
-    expect(performance.now() - began).toBeLessThan(25_000);
+    expect(performance.now() - began).toBeLessThan(50_000);
     expect(calls).toBe(1);
   });
 
@@ -296,7 +296,7 @@ describe.concurrent('what goes wrong', () => {
     const onProgress = ({ completed }: LoadProgress) => completed > 3 && controller.abort();
     const { signal } = controller;
     const result = await load({ url: server.url, connections: 3, durationMs: 60_000, signal, onProgress });
-    expect(performance.now() - began).toBeLessThan(25_000);
+    expect(performance.now() - began).toBeLessThan(50_000);
     checkSums(result);
     expect(result.verdict).toBe('interrupted');
     expect(result.requests.completed).toBeGreaterThan(3);

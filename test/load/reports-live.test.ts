@@ -252,7 +252,7 @@ describe.skipIf(!hasScript).concurrent('in a real terminal (skipped where there 
 
   test('frames, then the summary alone on the screen; the cursor is never hidden', async () => {
     const { url } = await startServer((_request, response) => void setTimeout(() => response.end('x'), 5));
-    const { code, text } = await inTerminal(`load -c 2 -d 1s ${url}`);
+    const { code, text } = await inTerminal(`load -c 2 -d 2s ${url}`);
     expect(code).toBe(0);
     expect(text).toContain('█');
     expect(text.split(ERASURE).length).toBeGreaterThan(2);

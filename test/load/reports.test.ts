@@ -276,7 +276,7 @@ describe('the summary', () => {
   test('its first line is the verdict, or that the generator was the bottleneck', () => {
     const generator = healthy();
     expect(first({ generator })).toMatch(
-      /^FAILED: p99>1us\. [\d,]+ requests\/s, p99 [\d.]+ ms, [\d,]+ failed, [\d,]+ answered with 400 or above\.$/,
+      /^FAILED: p99>1us\. [\d,]+ requests\/s, p99 [\d.]+ m?s, [\d,]+ failed, [\d,]+ answered with 400 or above\.$/,
     );
     expect(first({ generator, verdict: 'passed', thresholds: [] })).toMatch(/^Done: /);
     expect(first({ generator, verdict: 'passed' })).toMatch(/^Passed: /);

@@ -185,7 +185,7 @@ describe.concurrent('what is counted', () => {
       check(code, { 'cut is told': (code) => code === 'CONNECTION_LOST' });
       void http.get('/cut');
       await http.get('/fine');
-      await http.get('/late', { timeoutMs: 50 });
+      await http.get('/late', { timeoutMs: 1000 });
     `);
     const result = await load({ url: server.url, scenario, connections: 1, iterations: 3 });
     checkSums(result);
@@ -194,7 +194,7 @@ describe.concurrent('what is counted', () => {
     const { failed, errors } = result.iterations ?? { errors: {} };
     expect(failed).toBe(3);
     const messages = Object.keys(errors).join('\n');
-    expect(messages).toMatch(/^TransferError: .*50 ms/m);
+    expect(messages).toMatch(/^TransferError: .*1000 ms/m);
     expect(messages).toMatch(/^Nobody waited for: /m);
   });
 
@@ -300,16 +300,18 @@ describe.concurrent('how it runs', () => {
     checkIterations(enough);
     expect(enough.iterations).toMatchObject({ started: 100, completed: 100, notStarted: 0 });
     expect(enough.latency.from).toBe('send');
-    const few = { connections: 2, lateMax: 5, timeoutMs: 400, shards: 1 };
+    const few = { connections: 2, lateMax: 5, timeoutMs: 5_000, shards: 1 };
     const late = await load({ url: server.url, scenario, rate: 100, durationMs: 1_000, ...few });
     checkIterations(late);
     const { started = 0, notStarted = 0, lateStarts, duration } = late.iterations ?? {};
     expect(started + notStarted).toBe(100);
     expect(notStarted).toBeGreaterThan(50);
-    expect(lateStarts).toBeGreaterThan(5);
-    // From when they were due: the wait for a user is in it, and in no request's latency.
-    expect(duration?.percentilesUs['50']).toBeGreaterThan(250_000);
-    expect(late.latency.corrected.percentilesUs['50']).toBeLessThan(240_000);
+    // Those that wait at the end are begun all the same.
+    expect(lateStarts).toBeGreaterThanOrEqual(5);
+    // From when they were due: the wait for a user, of which five wait for two, is in it, and in no request's latency.
+    const { '50': durationUs = 0 } = duration?.percentilesUs ?? {};
+    expect(durationUs).toBeGreaterThan(250_000);
+    expect(late.latency.corrected.percentilesUs['50']).toBeLessThan(durationUs * 0.6);
   });
 
   test('closed loop by time, with thought, a warm-up and an iteration that waits for nothing', async () => {
@@ -319,18 +321,25 @@ describe.concurrent('how it runs', () => {
     checkSums(result);
     checkIterations(result);
     expect(result.iterations?.completed).toBeGreaterThan(100);
-    expect(result.durationMs).toBeLessThan(3_000);
+    expect(result.durationMs).toBeCloseTo(500, 3);
     const thinking = scenarioOf(`await http.get('/'); await think(40, 60);`);
-    const slow = await load({ url: server.url, scenario: thinking, connections: 4, thinkMs: 50, durationMs: 1_000 });
-    expect(slow.iterations?.completed).toBeGreaterThan(8);
-    expect(slow.iterations?.completed).toBeLessThan(60);
+    const slow = await load({ url: server.url, scenario: thinking, connections: 4, thinkMs: 50, durationMs: 1_500 });
+    expect(slow.iterations?.completed).toBeGreaterThan(4);
+    expect(slow.iterations?.completed).toBeLessThanOrEqual(4 * Math.ceil(1_500 / 90));
   });
 
   test('the warm-up ends in the middle of a long turn: what begins after it belongs to the run, from its start to its end', async () => {
     const server = await startServer(answerAtOnce);
     const spin = 'for (const began = performance.now(); performance.now() - began < 20; );';
     const scenario = scenarioOf(`${spin} await http.get('/'); ${spin} await http.get('/');`);
-    const result = await load({ url: server.url, scenario, connections: 3, durationMs: 300, warmupMs: 200, shards: 1 });
+    const result = await load({
+      url: server.url,
+      scenario,
+      connections: 3,
+      durationMs: 1_000,
+      warmupMs: 200,
+      shards: 1,
+    });
     checkSums(result);
     checkIterations(result);
     expect(result.requests.completed).toBeGreaterThan(2);
@@ -340,9 +349,9 @@ describe.concurrent('how it runs', () => {
     const server = await startServer(answerAtOnce);
     const scenario = scenarioOf(`await http.get('/'); await new Promise(() => {});`);
     const began = performance.now();
-    const common = { url: server.url, scenario, connections: 3, timeoutMs: 300 };
-    const result = await load({ ...common, durationMs: 200 });
-    expect(performance.now() - began).toBeLessThan(10_000);
+    const common = { url: server.url, scenario, connections: 3, timeoutMs: 2_000 };
+    const result = await load({ ...common, durationMs: 1_000 });
+    expect(performance.now() - began).toBeLessThan(50_000);
     checkSums(result);
     expect(result.iterations).toMatchObject({ started: 3, completed: 0, failed: 0, unfinished: 3 });
     const controller = new AbortController();
@@ -356,11 +365,11 @@ describe.concurrent('how it runs', () => {
   test('a server that goes away is not hammered', async () => {
     const server = await startServer(answerAtOnce);
     const scenario = scenarioOf(`await http.get('http://127.0.0.1:1/');`);
-    const result = await load({ url: server.url, scenario, connections: 3, durationMs: 600 });
+    const result = await load({ url: server.url, scenario, connections: 3, durationMs: 1_500 });
     checkSums(result);
     const { COULDNT_CONNECT = 0 } = result.errors;
     expect(COULDNT_CONNECT).toBeGreaterThan(3);
-    expect(COULDNT_CONNECT).toBeLessThanOrEqual(24);
+    expect(COULDNT_CONNECT).toBeLessThanOrEqual(51);
     // No threshold was crossed; but nothing was answered.
     expect(result.verdict).toBe('failed');
   });

@@ -21,7 +21,7 @@ interface Ended {
 
 function run(...args: string[]): Promise<Ended> {
   return new Promise((resolve) => {
-    execFile(process.execPath, [COMMAND, 'load', ...args], { timeout: 25_000 }, (error, stdout, stderr) => {
+    execFile(process.execPath, [COMMAND, 'load', ...args], { timeout: 50_000 }, (error, stdout, stderr) => {
       resolve({ code: error === null ? 0 : Number(error.code), stdout, stderr });
     });
   });

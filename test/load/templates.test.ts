@@ -118,7 +118,7 @@ describe.concurrent('templates', () => {
     writeFileSync(file, `7 PUT http://127.0.0.1:9/{{ counter }}/${braces}\n`);
     expect(loadOptionsOf([], command()).targets).toMatchObject([{ weight: 7, method: 'PUT' }]);
     // 22 places in a line took a minute.
-    expect(performance.now() - began).toBeLessThan(3_000);
+    expect(performance.now() - began).toBeLessThan(20_000);
   });
 
   const url = 'http://127.0.0.1:9/';

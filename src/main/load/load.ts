@@ -118,10 +118,12 @@ class LoadRun {
   async run(stopped: boolean): Promise<LoadResult> {
     try {
       await this.#threads.allReady();
-      this.#beganMs = performance.now() + BEGIN_MS;
-      this.#threads.tell({ kind: 'begin', startMs: nativeIo().now() + BEGIN_MS });
       const { warmupMs } = this.#plan;
+      // All clocks at one moment: telling takes a while, and whoever is told may take the processor.
+      const startMs = nativeIo().now() + BEGIN_MS;
       this.#measureFrom = new Date(Date.now() + BEGIN_MS + warmupMs);
+      this.#beganMs = performance.now() + BEGIN_MS;
+      this.#threads.tell({ kind: 'begin', startMs });
       this.#cpuBefore = process.cpuUsage();
       if (warmupMs > 0) {
         setTimeout(() => {
