@@ -8,10 +8,11 @@ test('a shard that spins is ended after some 10 s and replaced; the other serves
   const server = await serve();
   const pool = makePool({ shards: 2, placement: 'spread' });
   await Promise.all([0, 1].map(async () => (await pool.fetch(server.url)).text()));
+  // The silence begins here: a shard that holds a request says nothing of it.
+  const began = performance.now();
   const hanging = [0, 1].map(() => pool.fetch(`${server.url}hang`));
   const settled = Promise.allSettled(hanging);
   await eventually(() => server.open.length === 2, 'the requests');
-  const began = performance.now();
   kill(workers[0], 'spins');
   // The other shard is asked for a sign of life too, gives it, and carries its silent request on.
   const error = (await Promise.race(hanging.map((promise) => rejection(promise)))) as Loss;
