@@ -149,7 +149,8 @@ test('one call takes no more of the kernel than its share, whatever the inner la
   for (let index = 0; index < count; index++) server.sendRecord(HANDSHAKE, Buffer.alloc(4));
   server.send('k');
   const [towardsUs] = relayed.sockets as [net.Socket];
-  await vi.waitUntil(() => towardsUs.bytesWritten > count * 33, PATIENCE);
+  // As much as the kernel takes of it: all, where its buffers are large.
+  await vi.waitUntil(() => towardsUs.bytesWritten > 64 * 1024, PATIENCE);
   await isStill(() => towardsUs.bytesWritten - towardsUs.writableLength);
   rig.step();
   await vi.waitUntil(() => server.alerts.length > 0, PATIENCE);
