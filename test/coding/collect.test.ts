@@ -130,7 +130,8 @@ describe.each(PLACES.slice(0, 2))('$name', ({ shards }) => {
     await eventually(async () => (await pool.stats()).shards[0]?.unreadBytes === 300_000, 'it counts whole');
     opened.resolve();
     expect((await (await fetched).arrayBuffer()).byteLength).toBe(300_000);
-    expect((await pool.stats()).shards[0]?.unreadBytes).toBe(0);
+    // A question for counts may overtake what the reader tells.
+    await eventually(async () => (await pool.stats()).shards[0]?.unreadBytes === 0, 'nothing is unread');
   });
 
   test('a body in chunks of a byte each costs memory by its bytes, not by its chunks', async () => {

@@ -66,6 +66,17 @@ describe('hostile/143 bombs', () => {
     const bombs = await rawPeer(bombScript());
     const other = await rawPeer(serve(send(answer('hello'))));
     const pool = poolFor();
+    const medianMs = async (): Promise<number> => {
+      const tookMs: number[] = [];
+      for (let index = 0; index < 20; index++) {
+        const began = performance.now();
+        expect(await (await pool.fetch(other.url)).text()).toBe('hello');
+        tookMs.push(performance.now() - began);
+      }
+      return tookMs.sort((a, b) => a - b)[10] as number;
+    };
+    await pool.stats();
+    const aloneMs = await medianMs();
     const readers = await Promise.all(
       Array.from({ length: 4 }, async () => bodyOf(await pool.fetch(bombs.url)).getReader()),
     );
@@ -74,21 +85,18 @@ describe('hostile/143 bombs', () => {
       while (reading) await reader.read();
       await reader.cancel();
     });
-    const tookMs: number[] = [];
-    for (let index = 0; index < 20; index++) {
-      const began = performance.now();
-      expect(await (await pool.fetch(other.url)).text()).toBe('hello');
-      tookMs.push(performance.now() - began);
-    }
+    const besideMs = await medianMs();
     reading = false;
     await Promise.all(drains);
-    // A turn holds a few milliseconds of decoding, so far more than that is a turn that was not given up.
-    expect(tookMs.sort((a, b) => a - b)[10]).toBeLessThan(250);
+    // A turn holds a few milliseconds of decoding, so far more than that is a turn that was not given up: or a busy machine, where
+    // all of it takes longer.
+    expect(besideMs).toBeLessThan(Math.max(250, 20 * aloneMs));
   });
 
   test.each([0, 1])('stacked codings that give nothing stop no shard, with shards: %i', async (shards) => {
     const pool = poolFor({ shards });
     const other = await rawPeer(serve(send(answer('hello'))));
+    await pool.stats();
     for (const name of Object.keys(SILENT_PIECES)) {
       const field = 'Content-Encoding: gzip, gzip, gzip, gzip';
       const peer = await rawPeer(serve(send(sized(silentBomb(name), field))));
@@ -97,7 +105,7 @@ describe('hostile/143 bombs', () => {
       expect(await (await pool.fetch(other.url)).text()).toBe('hello');
       checkFailure(await fetched, { code: 'BAD_CONTENT_CODING', message: 'fetch failed', phase: 'body' });
       // Some 20 ms. All of it would be 8 GiB, at 1 to 4 ns a byte.
-      expect(performance.now() - began, name).toBeLessThan(3_000);
+      expect(performance.now() - began, name).toBeLessThan(6_000);
     }
     await checkStats(pool, { inFlight: 0 });
   });
@@ -189,7 +197,7 @@ describe('thousands of coded bodies', () => {
   });
   afterAll(() => pool.destroy());
 
-  test('read, aborted, given up, broken and too long: no decoder is left', { timeout: 60_000 }, async () => {
+  test('read, aborted, given up, broken and too long: no decoder is left', { timeout: 120_000 }, async () => {
     const text = json(3_000);
     const sum = createHash('sha1').update(text).digest('hex');
     const bodies = [

@@ -15,7 +15,7 @@ beforeAll(async () => {
   await (await pool.fetch(peer.url)).text();
   before = descriptorCount();
 });
-afterEach(() => checkNothingIsLeft(pool, before));
+afterEach(() => checkNothingIsLeft(pool, before), 50_000);
 afterAll(async () => {
   await pool.close();
   await peer.close();

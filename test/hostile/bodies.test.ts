@@ -52,7 +52,10 @@ net.createServer((socket) => {
 
 const CHUNKED = 'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n';
 
-test('20: ten million chunks of one byte: memory bounded, and the shard serves others meanwhile', async () => {
+// 60 MB to take apart, seconds of computing on a busy machine.
+test('20: ten million chunks of one byte: memory bounded, and the shard serves others meanwhile', {
+  timeout: 120_000,
+}, async () => {
   const pool = poolFor();
   const good = await rawPeer(serve(send(answer('good'))));
   await (await pool.fetch(good.url)).text();
@@ -62,6 +65,7 @@ test('20: ten million chunks of one byte: memory bounded, and the shard serves o
   const memory = process.memoryUsage().rss;
   let received = 0;
   let pieces = 0;
+  const started = performance.now();
   const reading = (async () => {
     for await (const piece of (await pool.fetch(peer.url)).body ?? []) {
       received += (piece as Uint8Array).length;
@@ -82,12 +86,13 @@ test('20: ten million chunks of one byte: memory bounded, and the shard serves o
     await delay(5);
   }
   await reading;
+  const wholeMs = performance.now() - started;
   expect(received).toBe(chunks);
   // Coalesced before they cross threads: one read of the socket holds thousands of chunks.
   expect(pieces).toBeLessThan(chunks / 100);
   expect(served).toBeGreaterThan(5);
-  // A turn is one read of 128 KiB, some milliseconds; two busy cores may make others wait, never for the whole body.
-  expect(slowest).toBeLessThan(1000);
+  // A turn is one read of 128 KiB, some milliseconds; busy cores may make others wait, never for the whole body.
+  expect(slowest).toBeLessThan(Math.max(1000, wholeMs / 2));
   expect(process.memoryUsage().rss - memory).toBeLessThan(200 * 1024 * 1024);
   await checkStats(pool, { inFlight: 0, failed: 0 });
 });
@@ -124,20 +129,24 @@ test('142: a body without end and a reader that stops: the socket is not read be
 });
 
 test('138: a body of one byte at a time lives under its idle clock, as long as it likes', async () => {
-  const pool = poolFor({ timeouts: { bodyIdleMs: 1500 } });
+  // Twenty times as long as a pause: a busy machine does not make one of it.
+  const bodyIdleMs = 2000;
+  const pool = poolFor({ timeouts: { bodyIdleMs } });
+  const text = 'slow and well, but steady';
   const peer = await rawPeer([
     request(),
-    send('HTTP/1.1 200 OK\r\nContent-Length: 12\r\n\r\n'),
-    sendApart('slow and wel', 200),
+    send(`HTTP/1.1 200 OK\r\nContent-Length: ${text.length}\r\n\r\n`),
+    sendApart(text, 100),
   ]);
   const begun = performance.now();
-  expect(await (await pool.fetch(peer.url)).text()).toBe('slow and wel');
-  expect(performance.now() - begun).toBeGreaterThan(1500);
+  expect(await (await pool.fetch(peer.url)).text()).toBe(text);
+  expect(performance.now() - begun).toBeGreaterThan(bodyIdleMs);
 });
 
 test.each([
-  { where: 'the pool', options: { pace: { lowSpeedBytesPerSecond: 50, lowSpeedMs: 500 } }, init: {} },
-  { where: 'the request', options: {}, init: { pace: { lowSpeedBytesPerSecond: 50, lowSpeedMs: 500 } } },
+  // Time enough for the quick one to be quick on a busy machine.
+  { where: 'the pool', options: { pace: { lowSpeedBytesPerSecond: 50, lowSpeedMs: 2000 } }, init: {} },
+  { where: 'the request', options: {}, init: { pace: { lowSpeedBytesPerSecond: 50, lowSpeedMs: 2000 } } },
 ])('138: where $where asks for a least speed, such a body fails', async ({ options, init }) => {
   const pool = poolFor(options);
   await pool.stats();
@@ -179,7 +188,9 @@ test('140: the wall clock jumps an hour either way: no clock of ours runs out, a
   onTestFinished(() => {
     Date.now = real;
   });
-  const pool = poolFor({ shards: 0, timeouts: { headMs: 2000, bodyIdleMs: 2000, totalMs: 5000 } });
+  const pool = poolFor({ shards: 0, timeouts: { headMs: 20_000, bodyIdleMs: 20_000, totalMs: 25_000 } });
+  // Its shard is loaded before any clock runs.
+  await pool.stats();
   for (const jump of [3_600_000, -3_600_000]) {
     const slow = await rawPeer([
       request(),
@@ -196,13 +207,16 @@ test('140: the wall clock jumps an hour either way: no clock of ours runs out, a
     expect(await answered).toBe('ok');
     expect(await late).toMatchObject({ code: 'HEAD_TIMEOUT' });
     expect(performance.now() - begun).toBeGreaterThanOrEqual(149);
-    expect(performance.now() - begun).toBeLessThan(1500);
+    // Far below the hour, and below what a busy machine takes.
+    expect(performance.now() - begun).toBeLessThan(10_000);
     Date.now = real;
   }
 });
 
 test('136 and 137: five clocks, five codes, each on time', async () => {
   const pool = new Pool({ shards: 1, connections: { perOrigin: 1 } });
+  // Its thread is there before any clock runs.
+  await pool.stats();
   const silent = await rawPeer([request()]);
   const late: Record<string, number> = {};
   const time = async (name: string, failing: Promise<unknown>): Promise<void> => {
@@ -226,7 +240,8 @@ test('136 and 137: five clocks, five codes, each on time', async () => {
   for (const [name, ms] of Object.entries(late)) {
     const due = name === 'QUEUE_TIMEOUT' ? 100 : 200;
     expect(ms, name).toBeGreaterThanOrEqual(due - 1);
-    expect(ms, name).toBeLessThan(due + 1000);
+    // The clock's own time and a busy machine's, but not that of a default clock.
+    expect(ms, name).toBeLessThan(due + 10_000);
   }
   await checkStats(pool, { failed: 4, inFlight: 0 });
   await pool.close();

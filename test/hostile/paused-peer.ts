@@ -9,6 +9,8 @@ import { onTestFinished } from 'vitest';
 
 export interface PausedPeer {
   readonly url: string;
+  /** Settles when the first request's head has come. */
+  readonly asked: Promise<unknown>;
   /** The last connection sends this, ends as told, and the bytes are in the client's socket when this returns. */
   act(bytes: string, end?: 'fin' | 'rst' | 'destroy'): void;
 }
@@ -23,6 +25,7 @@ export async function pausedPeer(head: string): Promise<PausedPeer> {
   const [port] = (await once(worker, 'message')) as [number];
   return {
     url: `http://127.0.0.1:${port}/`,
+    asked: once(worker, 'message'),
     act(bytes, end) {
       Atomics.store(signal, 0, 0);
       worker.postMessage({ bytes, end });
@@ -32,9 +35,11 @@ export async function pausedPeer(head: string): Promise<PausedPeer> {
 }
 
 const SOURCE = `
+const fs = require('node:fs');
 const net = require('node:net');
 const { parentPort, workerData: { signal, head } } = require('node:worker_threads');
 let last = null;
+let asked = false;
 const server = net.createServer({ allowHalfOpen: true }, (socket) => {
   last = socket;
   let seen = '';
@@ -44,6 +49,7 @@ const server = net.createServer({ allowHalfOpen: true }, (socket) => {
     seen += chunk.toString('latin1');
     for (let at = seen.indexOf('\\r\\n\\r\\n'); at >= 0; at = seen.indexOf('\\r\\n\\r\\n')) {
       seen = seen.slice(at + 4);
+      if (!asked) { asked = true; parentPort.postMessage('asked'); }
       if (head === '') { socket.pause(); return; }
       socket.write(head, 'latin1');
     }
@@ -53,7 +59,12 @@ const server = net.createServer({ allowHalfOpen: true }, (socket) => {
 server.listen(0, '127.0.0.1', () => parentPort.postMessage(server.address().port));
 parentPort.on('message', ({ bytes, end }) => {
   const done = () => { Atomics.store(signal, 0, 1); Atomics.notify(signal, 0); };
+  // A reset drops what the client's kernel has not acknowledged. proc(5): addresses, state, bytes in the queue for sending.
+  const hex = (port) => port.toString(16).toUpperCase().padStart(4, '0');
+  const line = new RegExp(' [0-9A-F]{8}:' + hex(last.localPort) + ' [0-9A-F]{8}:' + hex(last.remotePort) + ' [0-9A-F]{2} ([0-9A-F]{8}):');
   const finish = () => {
+    const unacknowledged = line.exec(fs.readFileSync('/proc/net/tcp', 'latin1'))?.[1] ?? '00000000';
+    if (unacknowledged !== '00000000') { setTimeout(finish, 1); return; }
     if (end === 'rst') last.resetAndDestroy();
     else if (end === 'destroy') last.destroy();
     else if (end === 'fin') { last.end(done); return; }

@@ -6,6 +6,7 @@ import http from 'node:http';
 import type net from 'node:net';
 import type { AddressInfo } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
+import type { Pool } from 'shardfetch';
 import { expect, onTestFinished } from 'vitest';
 import { eventually } from '../wire/checks.ts';
 import type { Step } from '../wire/raw-peer.ts';
@@ -76,18 +77,35 @@ export function accepted(socket: net.Socket): number {
   return socket.bytesWritten - socket.writableLength;
 }
 
-/** Waits until a count has stopped: it stays the same over five looks. */
-export async function standsStill(count: () => number | Promise<number>, what: string): Promise<number> {
+/**
+ * Waits until a count has stopped: it stays the same over five looks. Between two of them this thread has had a turn and every
+ * shard of the pool has answered, so that no thread that waits for a core is taken for one that has nothing to do.
+ */
+export async function standsStill(pool: Pool, count: () => number | Promise<number>, what: string): Promise<number> {
   let last = await count();
   let looks = 0;
   await eventually(async () => {
     await delay(20);
+    await pool.stats();
     const now = await count();
     looks = now === last ? looks + 1 : 0;
     last = now;
     return looks >= 5;
   }, `${what} stands still`);
   return last;
+}
+
+/** Waits until the peer's kernel has acknowledged all that this end wrote. */
+export async function allAcknowledged(socket: net.Socket): Promise<void> {
+  const ends = [socket.localPort, socket.remotePort].map((port) =>
+    (port ?? 0).toString(16).toUpperCase().padStart(4, '0'),
+  );
+  // proc(5): local and remote address, state, then the bytes in the queue for sending and the queue received.
+  const line = new RegExp(` [0-9A-F]{8}:${ends[0]} [0-9A-F]{8}:${ends[1]} [0-9A-F]{2} ([0-9A-F]{8}):`);
+  await eventually(
+    () => socket.writableLength === 0 && line.exec(readFileSync('/proc/net/tcp', 'latin1'))?.[1] === '00000000',
+    'all is acknowledged',
+  );
 }
 
 /** A source of pieces that knows what was asked of it. */

@@ -46,7 +46,7 @@ describe.each([0, 1, 2])('%i shards', (shards) => {
     const length = MIB - 1;
     const pool = poolFor({ shards, connections: { unreadBytes: BUDGET } });
     const responses = await fetchMany(pool, (await bodies(length, framing)).url, count);
-    const unread = await standsStill(() => unreadOf(pool), 'what is unread');
+    const unread = await standsStill(pool, () => unreadOf(pool), 'what is unread');
     expect(unread).toBeGreaterThan(BUDGET - MIB * Math.max(shards, 1));
     expect(unread).toBeLessThanOrEqual(BUDGET + count * BEYOND_MAX);
     expect((await pool.stats()).completed).toBeLessThanOrEqual(BUDGET / length + 1);

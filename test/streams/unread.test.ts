@@ -56,7 +56,7 @@ test.each([
     highest = Math.max(highest, unread);
     return unread;
   };
-  await standsStill(look, 'what is unread');
+  await standsStill(pool, look, 'what is unread');
   expect(unread).toBeGreaterThanOrEqual(budget);
   expect(unread).toBeLessThanOrEqual(budget + count * BEYOND_MAX);
 
