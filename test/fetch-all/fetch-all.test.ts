@@ -70,7 +70,8 @@ async function settled(
   const texts: string[] = [];
   for await (const { index, input, status, ...rest } of pool.fetchAll(inputs, { concurrency })) {
     const text = 'value' in rest ? await rest.value.text() : (rest.reason as Error).message;
-    onText?.(texts.push(`${index} ${new URL(input).pathname} ${status} ${text}`));
+    const count = texts.push(`${index} ${new URL(input).pathname} ${status} ${text}`);
+    onText?.(count);
   }
   return texts;
 }
