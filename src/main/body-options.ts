@@ -6,7 +6,7 @@
 import { ACCEPT_ENCODING } from '../protocol/content-codings.ts';
 import { invalidArgument } from '../protocol/errors.ts';
 import type { HeaderPair } from '../protocol/http1/header-pairs.ts';
-import { describe } from '../protocol/options.ts';
+import { checkBoolean, describe } from '../protocol/options.ts';
 import type { CollectAs, RequestExtras } from '../protocol/port/request-extras.ts';
 
 /** Of a request's init. */
@@ -23,9 +23,7 @@ const COLLECT_AS: readonly unknown[] = ['bytes', 'text', 'json'] satisfies Colle
 
 /** Throws TransferError INVALID_ARGUMENT. */
 export function checkDecompress(decompress: unknown, usual = true): boolean {
-  if (decompress === undefined) return usual;
-  if (typeof decompress === 'boolean') return decompress;
-  throw invalidArgument('decompress', `decompress must be true or false, not ${describe(decompress)}.`);
+  return checkBoolean('decompress', decompress, usual);
 }
 
 /** `usual`: the pool's `decompress`. `uncollected`: statuses that may be followed by another request. Throws TransferError INVALID_ARGUMENT that names the option. */

@@ -5,6 +5,7 @@ import { availableParallelism } from 'node:os';
 import { invalidArgument } from '../protocol/errors.ts';
 import type { LookupFunction } from '../protocol/lookup-function.ts';
 import {
+  checkBoolean,
   checkInteger,
   checkNumber,
   checkRecord,
@@ -210,12 +211,7 @@ function resolveConnections(connections: unknown): Required<ConnectionOptions> {
   if (unreadBytes !== undefined) {
     resolved.unreadBytes = checkInteger('connections.unreadBytes', unreadBytes, 1, Number.MAX_SAFE_INTEGER);
   }
-  if (reuse !== undefined) {
-    if (typeof reuse !== 'boolean') {
-      throw invalidArgument('connections.reuse', `connections.reuse must be true or false, not ${describe(reuse)}.`);
-    }
-    resolved.reuse = reuse;
-  }
+  if (reuse !== undefined) resolved.reuse = checkBoolean('connections.reuse', reuse);
   return resolved;
 }
 

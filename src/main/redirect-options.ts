@@ -2,7 +2,7 @@
 
 import { invalidArgument } from '../protocol/errors.ts';
 import { isToken } from '../protocol/http1/tokens.ts';
-import { checkInteger, checkRecord, describe } from '../protocol/options.ts';
+import { checkBoolean, checkInteger, checkRecord, describe } from '../protocol/options.ts';
 import { SENSITIVE_HEADERS } from '../protocol/redirect-rules.ts';
 
 /** `'follow'`: the response is that of the last URL. `'error'`: a redirect rejects with BAD_REDIRECT. `'manual'`: the 3xx response itself, readable. */
@@ -59,7 +59,7 @@ export function resolveRedirect(given: unknown, defaults: RedirectPolicy = REDIR
   return {
     mode: mode === undefined ? defaults.mode : checkMode('redirect.mode', mode),
     max: max === undefined ? defaults.max : checkInteger('redirect.max', max, 0, REDIRECTS_MAX_MOST),
-    downgrade: downgrade === undefined ? defaults.downgrade : checkDowngrade(downgrade),
+    downgrade: checkBoolean('redirect.downgrade', downgrade, defaults.downgrade),
     sensitiveHeaders: sensitiveHeaders === undefined ? defaults.sensitiveHeaders : checkNames(sensitiveHeaders),
   };
 }
@@ -67,11 +67,6 @@ export function resolveRedirect(given: unknown, defaults: RedirectPolicy = REDIR
 function checkMode(option: string, mode: unknown): RedirectMode {
   if (mode === 'follow' || mode === 'error' || mode === 'manual') return mode;
   throw invalidArgument(option, `${option} must be 'follow', 'error' or 'manual', not ${describe(mode)}.`);
-}
-
-function checkDowngrade(downgrade: unknown): boolean {
-  if (typeof downgrade === 'boolean') return downgrade;
-  throw invalidArgument('redirect.downgrade', `redirect.downgrade must be true or false, not ${describe(downgrade)}.`);
 }
 
 function checkNames(names: unknown): ReadonlySet<string> {

@@ -3,7 +3,7 @@
 import { invalidArgument, TRANSFER_CODES, type TransferCode } from '../protocol/errors.ts';
 import { normalizeMethod } from '../protocol/http1/request-head.ts';
 import { isToken } from '../protocol/http1/tokens.ts';
-import { checkInteger, checkNumber, checkRecord, describe, TIMEOUT_MS_MAX } from '../protocol/options.ts';
+import { checkBoolean, checkInteger, checkNumber, checkRecord, describe, TIMEOUT_MS_MAX } from '../protocol/options.ts';
 
 /** When a failed request is made again; of a pool or of one request. */
 export interface RetryOptions {
@@ -93,9 +93,9 @@ export function resolveRetry(given: unknown, defaults: RetryPolicy = NO_RETRY): 
     methods: methods === undefined ? base.methods : checkList('retry.methods', methods, checkMethod),
     delayMs: delayMs === undefined ? base.delayMs : checkMilliseconds('retry.delayMs', delayMs),
     maxDelayMs: maxDelayMs === undefined ? base.maxDelayMs : checkMilliseconds('retry.maxDelayMs', maxDelayMs),
-    jitter: jitter === undefined ? base.jitter : checkFlag('retry.jitter', jitter),
+    jitter: checkBoolean('retry.jitter', jitter, base.jitter),
     retryAfterMs: retryAfter === undefined ? base.retryAfterMs : checkRetryAfter(retryAfter),
-    shardLost: shardLost === undefined ? base.shardLost : checkFlag('retry.shardLost', shardLost),
+    shardLost: checkBoolean('retry.shardLost', shardLost, base.shardLost),
   };
 }
 
@@ -131,9 +131,4 @@ function checkMilliseconds(option: string, value: unknown): number {
 
 function checkRetryAfter(value: unknown): number {
   return value === false ? 0 : checkMilliseconds('retry.retryAfter', value);
-}
-
-function checkFlag(option: string, value: unknown): boolean {
-  if (typeof value === 'boolean') return value;
-  throw invalidArgument(option, `${option} must be true or false, not ${describe(value)}.`);
 }

@@ -112,6 +112,13 @@ export function checkRecord(option: string, value: unknown, names: readonly stri
   return value as Record<string, unknown>;
 }
 
+/** `fallback`: what it is where it was not given; absent: then it must be given. */
+export function checkBoolean(option: string, value: unknown, fallback?: boolean): boolean {
+  if (value === undefined && fallback !== undefined) return fallback;
+  if (typeof value === 'boolean') return value;
+  throw invalidArgument(option, `${option} must be true or false, not ${describe(value)}.`);
+}
+
 export function checkInteger(option: string, value: unknown, least: number, most: number): number {
   if (!Number.isInteger(value)) {
     throw invalidArgument(option, `${option} must be a whole number, not ${describe(value)}.`);

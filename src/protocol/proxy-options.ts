@@ -9,7 +9,7 @@ import type { HeadersGiven } from './http1/header-pairs.ts';
 import { nameFault } from './http1/request-head.ts';
 import { isFieldValue, isToken, trimBlanks } from './http1/tokens.ts';
 import { isExcepted, noProxyEntries } from './no-proxy.ts';
-import { checkRecord, describe, describeKind } from './options.ts';
+import { checkBoolean, checkRecord, describe, describeKind } from './options.ts';
 import type { Origin } from './origin.ts';
 import { type Environment, environmentProxies } from './proxy-env.ts';
 import { resolveTlsOptions, type TlsOptions, type TlsPlan } from './tls-options.ts';
@@ -178,8 +178,8 @@ function planOf(
     throw invalidArgument(`${option}.tls.checkServerIdentity`, `${option}.tls.checkServerIdentity is not supported.`);
   }
   const fields = kind === 'socks5' ? noFields(option, options) : fieldsOf(option, options.headers, username, password);
-  const tunnel = checkFlag(`${option}.tunnel`, options.tunnel);
-  const guards = checkFlag(`${option}.guards`, options.guards);
+  const tunnel = checkBoolean(`${option}.tunnel`, options.tunnel, false);
+  const guards = checkBoolean(`${option}.guards`, options.guards, false);
   const name = `${kind}://${host.includes(':') ? `[${host}]` : host}:${port}`;
   return withIdentity({ kind, host, port, name, username, password, fields, tls, tunnel, guards });
 }
@@ -312,10 +312,4 @@ function checkNoProxy(option: string, value: unknown): readonly string[] | null 
     option,
     `${option} must be a text such as NO_PROXY or an array of hosts, not ${describe(value)}.`,
   );
-}
-
-function checkFlag(option: string, value: unknown): boolean {
-  if (value === undefined) return false;
-  if (typeof value === 'boolean') return value;
-  throw invalidArgument(option, `${option} must be true or false, not ${describe(value)}.`);
 }

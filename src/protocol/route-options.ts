@@ -6,7 +6,7 @@
 import { isIP } from 'node:net';
 import { invalidArgument } from './errors.ts';
 import { type Guard, type GuardGiven, resolveGuard } from './guard-options.ts';
-import { checkInteger, checkNumber, checkRecord, describe } from './options.ts';
+import { checkBoolean, checkInteger, checkNumber, checkRecord, describe } from './options.ts';
 import { type ProxyGiven, type ProxyRules, resolveProxy } from './proxy-options.ts';
 import { shownUrl } from './shown-url.ts';
 import { DEFAULT_TLS_PLAN, resolveTlsOptions, type TlsOptions, type TlsPlan } from './tls-options.ts';
@@ -125,7 +125,7 @@ export function resolveRouteOptions(given: RouteOptions, prefix = ''): RoutePlan
     localAddresses: checkLocalAddress(`${prefix}localAddress`, localAddress),
     localPorts: checkLocalPorts(`${prefix}localPorts`, localPorts),
     family: checkFamily(`${prefix}family`, family),
-    noDelay: noDelay === undefined ? true : checkBoolean(`${prefix}noDelay`, noDelay),
+    noDelay: checkBoolean(`${prefix}noDelay`, noDelay, true),
     keepAlive: checkKeepAlive(`${prefix}keepAlive`, keepAlive),
     tls: resolveTlsOptions(tls, `${prefix}tls`),
     proxy: resolveProxy(given.proxy, `${prefix}proxy`),
@@ -257,11 +257,6 @@ function checkFamily(option: string, value: unknown): IpFamily {
   if (value === undefined) return 0;
   if (value === 0 || value === 4 || value === 6) return value;
   throw invalidArgument(option, `${option} must be 0, 4 or 6, not ${describe(value)}.`);
-}
-
-function checkBoolean(option: string, value: unknown): boolean {
-  if (typeof value === 'boolean') return value;
-  throw invalidArgument(option, `${option} must be true or false, not ${describe(value)}.`);
 }
 
 function checkKeepAlive(option: string, value: unknown): KeepAlive | null {

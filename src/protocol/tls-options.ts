@@ -11,7 +11,7 @@ import { isIP } from 'node:net';
 import { createSecureContext, DEFAULT_CIPHERS, type PeerCertificate, type SecureContextOptions } from 'node:tls';
 import { isUint8Array } from './built-ins.ts';
 import { invalidArgument } from './errors.ts';
-import { checkRecord, describe, describeKind } from './options.ts';
+import { checkBoolean, checkRecord, describe, describeKind } from './options.ts';
 import { thrownText } from './thrown-text.ts';
 
 /** A version of TLS, as in `tls.connect`. */
@@ -196,7 +196,7 @@ function checkFields(option: string, given: TlsOptions): Omit<TlsPlan, 'identity
     key: given.key === undefined ? [] : checkPems(`${option}.key`, given.key),
     passphrase: given.passphrase === undefined ? null : checkText(`${option}.passphrase`, given.passphrase),
     pfx: checkPfx(`${option}.pfx`, given.pfx),
-    rejectUnauthorized: checkBoolean(`${option}.rejectUnauthorized`, given.rejectUnauthorized),
+    rejectUnauthorized: checkBoolean(`${option}.rejectUnauthorized`, given.rejectUnauthorized, true),
     servername: checkServername(`${option}.servername`, given.servername),
     minVersion: checkVersion(`${option}.minVersion`, given.minVersion, DEFAULT_FIELDS.minVersion),
     maxVersion: checkVersion(`${option}.maxVersion`, given.maxVersion, DEFAULT_FIELDS.maxVersion),
@@ -208,7 +208,7 @@ function checkFields(option: string, given: TlsOptions): Omit<TlsPlan, 'identity
         : checkText(`${option}.ecdhCurve`, given.ecdhCurve),
     alpn: checkAlpn(`${option}.alpn`, given.alpn),
     pinnedPublicKeys: checkPins(`${option}.pinnedPublicKeys`, given.pinnedPublicKeys),
-    sessionReuse: checkBoolean(`${option}.sessionReuse`, given.sessionReuse),
+    sessionReuse: checkBoolean(`${option}.sessionReuse`, given.sessionReuse, true),
     keyLog: given.keyLog === undefined ? '' : checkText(`${option}.keyLog`, given.keyLog),
     checkServerIdentity: checkFunction(`${option}.checkServerIdentity`, given.checkServerIdentity),
   };
@@ -309,12 +309,6 @@ function checkPfx(option: string, value: unknown): string {
   if (value === undefined) return '';
   if (isUint8Array(value) && value.length > 0) return Buffer.from(value).toString('base64');
   throw invalidArgument(option, `${option} must be the bytes of a PKCS #12 archive, not ${shownKind(value)}.`);
-}
-
-function checkBoolean(option: string, value: unknown): boolean {
-  if (value === undefined) return true;
-  if (typeof value === 'boolean') return value;
-  throw invalidArgument(option, `${option} must be true or false, not ${describe(value)}.`);
 }
 
 function checkText(option: string, value: unknown): string {

@@ -3,7 +3,7 @@
 import { isIP } from 'node:net';
 import { invalidArgument } from '../../protocol/errors.ts';
 import type { HoldPlan, HoldProgress } from '../../protocol/load/hold.ts';
-import { checkInteger, checkNumber, checkRecord, describe } from '../../protocol/options.ts';
+import { checkBoolean, checkInteger, checkNumber, checkRecord, describe } from '../../protocol/options.ts';
 import { countOf } from './count-of.ts';
 import { type HoldThreshold, parseHoldThreshold } from './hold-threshold.ts';
 import { type LoadOptions, RATE_MAX, resolveLoadOptions } from './load-options.ts';
@@ -117,9 +117,6 @@ export function resolveHoldOptions(options: unknown): ResolvedHold {
   if (rate > 0 && given.active !== undefined) {
     throw invalidArgument('rate', 'rate and active exclude each other: with a rate all connections take turns.');
   }
-  if (given.reconnect !== undefined && typeof given.reconnect !== 'boolean') {
-    throw invalidArgument('reconnect', `reconnect must be true or false, not ${describe(given.reconnect)}.`);
-  }
   return {
     plan: {
       load,
@@ -127,7 +124,7 @@ export function resolveHoldOptions(options: unknown): ResolvedHold {
       active: rate > 0 || given.rate === 0 ? 0 : activeOf(given.active, connections),
       rate,
       durationMs: load.profile.at(-1)?.untilMs ?? 0,
-      reconnect: given.reconnect ?? false,
+      reconnect: checkBoolean('reconnect', given.reconnect, false),
     },
     thresholds: (given.thresholds ?? []).map(parseHoldThreshold),
   };

@@ -1,7 +1,6 @@
 /** What few requests ask for beyond the usual. It crosses as JSON behind a START frame's head, so that the usual pays nothing. */
 
-import { invalidArgument } from '../errors.ts';
-import { describe } from '../options.ts';
+import { checkBoolean } from '../options.ts';
 import type { PaceLimits } from '../pace-options.ts';
 import type { ProxyRules } from '../proxy-options.ts';
 import { type RouteOptions, resolveRouteOptions } from '../route-options.ts';
@@ -52,11 +51,8 @@ export function resolveExtras(options: { [name in (typeof FLAG_NAMES)[number]]?:
   for (const name of FLAG_NAMES) {
     const value = options[name];
     if (value === undefined) continue;
-    if (typeof value !== 'boolean') {
-      throw invalidArgument(name, `${name} must be true or false, not ${describe(value)}.`);
-    }
     extras ??= {};
-    extras[name] = value;
+    extras[name] = checkBoolean(name, value);
   }
   return extras;
 }

@@ -16,6 +16,11 @@ export const ECONNRESET = 104;
 export const ENOTCONN = 107;
 export const EINPROGRESS = 115;
 
+/** The call may be made again: when the socket is ready, or at once. */
+export function isTransient(negativeErrno: number): boolean {
+  return negativeErrno === -EAGAIN || negativeErrno === -EINTR;
+}
+
 /** `-104` -> `'ECONNRESET'`. Unknown numbers come back as text. */
 export function errnoName(negativeErrno: number): string {
   try {

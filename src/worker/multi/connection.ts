@@ -12,7 +12,7 @@
 import { X509Certificate } from 'node:crypto';
 import type { TransferError } from '../../protocol/errors.ts';
 import { ResponseParser, type ResponseSink } from '../../protocol/http1/response-parser.ts';
-import { EAGAIN, EINTR, EPIPE } from '../io/errno.ts';
+import { EPIPE, isTransient } from '../io/errno.ts';
 import { EVENT_ERR, EVENT_IN, EVENT_OUT } from '../io/io.ts';
 import {
   TLS_FAILED,
@@ -728,8 +728,4 @@ export class Connection implements SocketOwner, ResponseSink {
     const stalled = this.#sender.progress === 'blocked' && !transfer.sendPaused;
     transfer.startPhaseClock(this.#multi, this.#multi.now, stalled ? transfer.timeouts.headMs : 0);
   }
-}
-
-function isTransient(negativeErrno: number): boolean {
-  return negativeErrno === -EAGAIN || negativeErrno === -EINTR;
 }

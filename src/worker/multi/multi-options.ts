@@ -3,7 +3,7 @@
 import { isUint8Array } from '../../protocol/built-ins.ts';
 import { invalidArgument } from '../../protocol/errors.ts';
 import type { LookupFunction } from '../../protocol/lookup-function.ts';
-import { checkInteger, checkNumber, checkRecord, describe } from '../../protocol/options.ts';
+import { checkBoolean, checkInteger, checkNumber, checkRecord, describe } from '../../protocol/options.ts';
 import { checkStaticAddresses, type StaticAddressesGiven } from '../../protocol/static-addresses.ts';
 import type { Io, Socket } from '../io/io.ts';
 import type { CacheLimits } from './connection-cache.ts';
@@ -112,11 +112,6 @@ function checkIo(io: Io | undefined): Io | undefined {
 export function resolveClearOptions(options: unknown): Required<ClearOptions> {
   const { connections = true, dns = true } = checkRecord('options', options, ['connections', 'dns']);
   return { connections: checkBoolean('options.connections', connections), dns: checkBoolean('options.dns', dns) };
-}
-
-function checkBoolean(option: string, value: unknown): boolean {
-  if (typeof value === 'boolean') return value;
-  throw invalidArgument(option, `${option} must be true or false, not ${describe(value)}.`);
 }
 
 function resolveCacheLimits(options: MultiOptions): CacheLimits {

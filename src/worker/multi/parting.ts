@@ -3,7 +3,7 @@
  * Nobody uses it any more; it has the socket and the slot until it closes them.
  */
 
-import { EAGAIN, EINTR } from '../io/errno.ts';
+import { isTransient } from '../io/errno.ts';
 import type { Destination } from './destination.ts';
 import type { Multi } from './multi.ts';
 import { type SocketEntry, type SocketOwner, WATCH_IN } from './socket-table.ts';
@@ -36,7 +36,7 @@ export class Parting implements SocketOwner, TimerOwner {
   onSocketEvents(): void {
     if (this.#closed) return;
     const count = this.#multi.io.read(this.#entry.socket);
-    if (count <= 0 && count !== -EAGAIN && count !== -EINTR) this.close();
+    if (count <= 0 && !isTransient(count)) this.close();
   }
 
   onTimer(): void {

@@ -5,7 +5,7 @@
 
 import { isUint8Array } from '../../protocol/built-ins.ts';
 import type { TransferError } from '../../protocol/errors.ts';
-import { EAGAIN, EINTR } from '../io/errno.ts';
+import { isTransient } from '../io/errno.ts';
 import type { Io, Socket } from '../io/io.ts';
 import { withExpect } from './expectation.ts';
 import type { Multi } from './multi.ts';
@@ -199,8 +199,4 @@ export class RequestSender {
     this.progress = progress;
     return progress;
   }
-}
-
-function isTransient(negativeErrno: number): boolean {
-  return negativeErrno === -EAGAIN || negativeErrno === -EINTR;
 }

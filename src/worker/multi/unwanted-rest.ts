@@ -5,7 +5,7 @@
  */
 
 import type { ResponseParser } from '../../protocol/http1/response-parser.ts';
-import { EAGAIN, EINTR } from '../io/errno.ts';
+import { isTransient } from '../io/errno.ts';
 import { TLS_MORE, TLS_READ_WANTS_WRITE, type TlsIo } from '../io/tls-io.ts';
 import type { Connection } from './connection.ts';
 import type { Multi } from './multi.ts';
@@ -47,7 +47,7 @@ export class UnwantedRest implements SocketOwner, TimerOwner {
     // More than was left to read away is there.
     if (this.#connection.isSecure && this.#tlsIsBusy) this.close();
     else if (count > 0) this.take(io.readBuffer, 0, count);
-    else if (count !== -EAGAIN && count !== -EINTR) this.close();
+    else if (!isTransient(count)) this.close();
   }
 
   /** The peer has had its time. */

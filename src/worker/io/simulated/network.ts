@@ -7,6 +7,7 @@
  */
 
 import { constants } from 'node:os';
+import { isTransient } from '../errno.ts';
 import { type AddressFamily, EVENT_ERR, EVENT_IN, EVENT_OUT, type Io, type Resolver, type Socket } from '../io.ts';
 import type { SimulatedClock } from './clock.ts';
 import type { Random } from './random.ts';
@@ -344,7 +345,7 @@ export class SimulatedNetwork implements Io {
     this.#watcher.writing(socket);
     const result = this.#write(socket, source, offset, length);
     this.trace?.(`write ${descriptor} ${length}: ${result}`);
-    if (result < 0 && result !== -EAGAIN && result !== -EINTR) this.#watcher.writeFailed(socket, result);
+    if (result < 0 && !isTransient(result)) this.#watcher.writeFailed(socket, result);
     return result;
   }
 
@@ -494,7 +495,7 @@ export class SimulatedNetwork implements Io {
     if (socket === null) return -EBADF;
     const count = this.#readSome(socket, target, offset, length);
     this.trace?.(`read ${descriptor}: ${count}`);
-    if (count !== -EAGAIN && count !== -EINTR) {
+    if (!isTransient(count)) {
       this.progress++;
       this.#watcher.wasRead(socket, count);
     }
