@@ -5,6 +5,7 @@
 
 import { once } from 'node:events';
 import net from 'node:net';
+import { setTimeout as delay } from 'node:timers/promises';
 import { Worker } from 'node:worker_threads';
 import { onTestFinished } from 'vitest';
 
@@ -31,7 +32,9 @@ export async function fullListener(host = '127.0.0.1'): Promise<{ port: number; 
     try {
       await once(filler, 'connect', { signal });
     } catch {
-      return { port, fillers };
+      // It may be this thread that stood still: then its connect is told now.
+      await delay(20);
+      if (filler.connecting) return { port, fillers };
     }
   }
 }
