@@ -16,6 +16,7 @@ export default defineConfig({
         exclude: ['test/contract/drivers/**', 'test/contract/{match-key,crowd,coverage}.test.ts'],
         env: { SHARDFETCH_DRIVING: style },
         testTimeout: 30_000,
+        hookTimeout: 60_000,
         pool: 'forks' as const,
       },
     })),

@@ -5,6 +5,7 @@ export default defineConfig({
   test: {
     include: ['test/faults/**/*.test.ts', 'test/system/**/*.test.ts'],
     testTimeout: 120_000,
+    hookTimeout: 60_000,
     env: { FAULTS: 'all' },
     pool: 'forks',
     // Child processes are what is measured here; more of them at once than cores would only wait for each other.
