@@ -168,8 +168,8 @@ describe.concurrent('the command line', () => {
     const stderr = child.stderr.setEncoding('utf8').toArray();
     const [code] = await once(child, 'close');
     const said = (await stderr).join('');
-    // From 24 on Node opens fewer files at once to load modules: what comes then is what the command itself finds wrong.
-    if (NODE_MAJOR >= 24) {
+    // How many files Node opens at once to load modules differs: where they suffice, what comes is what the command itself finds wrong.
+    if (NODE_MAJOR >= 22 && !said.includes('too few to load')) {
       expect(code).toBe(command === 'get' ? 3 : 4);
       expect(said).toMatch(/shardfetch: [^\n]*\.\n$/);
       expect(said).not.toMatch(/\n +at /);
