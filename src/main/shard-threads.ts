@@ -26,6 +26,7 @@ export class ShardThreads {
   readonly #begun = new Set<number>();
   /** Launches that have neither begun nor failed, the oldest first. */
   readonly #unsettled = new Set<AbortController>();
+  #destroyed = false;
   /** What the last thread that failed on its own threw. */
   lastError: unknown = undefined;
 
@@ -46,6 +47,10 @@ export class ShardThreads {
         this.#occupied.set(free.id, free);
         return free;
       },
+    });
+    // One that had thrown before `destroy`, and ended after it, was replaced then.
+    this.#piscina.on('workerCreate', () => {
+      if (this.#destroyed) void this.#piscina.destroy();
     });
     // A thread that dies with its shard: the shard's port tells; here is only why.
     this.#piscina.on('error', (error) => {
@@ -115,8 +120,15 @@ export class ShardThreads {
     this.#begun.delete(threadId);
   }
 
-  /** Ends all threads. Piscina's close() would not do (TRAPS 8): shards are drained before this. */
+  /**
+   * Ends all threads. Piscina's close() would not do (TRAPS 8): shards are drained before this. Its destroy() takes a thread that
+   * throws at that moment for ended before it is, and replaces it when it is: so the second one.
+   */
   async destroy(): Promise<void> {
+    this.#destroyed = true;
+    const ends = this.#piscina.threads.map((thread) => new Promise((resolve) => thread.once('exit', resolve)));
+    await this.#piscina.destroy();
+    await Promise.all(ends);
     await this.#piscina.destroy();
   }
 }

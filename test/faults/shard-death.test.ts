@@ -341,6 +341,21 @@ test('50 rounds of death at random moments under load: every fetch settles and t
 /** Of tests that start a program, or many threads: seconds on idle cores, many times that on busy ones. */
 const PROGRAM_MS = 120_000;
 
+test('destroy() while a shard throws leaves no thread, and makes none', { timeout: PROGRAM_MS }, async () => {
+  const server = await serve();
+  for (let round = 0; round < 15; round++) {
+    // Several at once, so that they hold each other up.
+    const pools = Array.from({ length: 6 }, () => makePool({ shards: 1 }));
+    await Promise.all(pools.map((pool) => warm(pool, server.url, 1)));
+    for (const worker of workers) kill(worker, 'throws');
+    // The throw comes before, while and after the threads are ended.
+    const until = performance.now() + (round % 4);
+    while (performance.now() < until);
+    await Promise.all(pools.map((pool) => pool.destroy()));
+    await eventually(() => workers.length === 0, `the end of every thread, in round ${round},`);
+  }
+});
+
 test('a shard that runs out of memory is a death like any other', { timeout: PROGRAM_MS }, async () => {
   const server = await serve();
   const script = path.join(root, 'test/faults/fixtures/out-of-memory.mjs');
