@@ -50,7 +50,8 @@ export class ShardThreads {
     });
     // One that had thrown before `destroy`, and ended after it, was replaced then.
     this.#piscina.on('workerCreate', () => {
-      if (this.#destroyed) void this.#piscina.destroy();
+      // With no thread left it would only forget that one of before is still ending.
+      if (this.#destroyed && this.#piscina.threads.length > 0) void this.#piscina.destroy();
     });
     // A thread that dies with its shard: the shard's port tells; here is only why.
     this.#piscina.on('error', (error) => {
@@ -125,11 +126,11 @@ export class ShardThreads {
    * throws at that moment for ended before it is, and replaces it when it is: so the second one.
    */
   async destroy(): Promise<void> {
-    this.#destroyed = true;
     const ends = this.#piscina.threads.map((thread) => new Promise((resolve) => thread.once('exit', resolve)));
     await this.#piscina.destroy();
     await Promise.all(ends);
     await this.#piscina.destroy();
+    this.#destroyed = true;
   }
 }
 
